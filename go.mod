@@ -1,0 +1,3 @@
+module github.com/ebpfnet/ebpfnetreceiver
+
+go 1.26
