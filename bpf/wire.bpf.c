@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ *
+ * No program: an object whose BTF holds the records of wire.h, from which internal/wire is generated.
+ */
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+
+#include "wire.h"
+
+#define EXPORT(kind, name) kind name *export_##name __attribute__((used))
+EXPORT(enum, record_kind);
+EXPORT(enum, conn_role);
+EXPORT(enum, conn_flags);
+EXPORT(enum, close_reason);
+EXPORT(enum, packet_direction);
+EXPORT(enum, retransmit_type);
+EXPORT(enum, payload_flags);
+EXPORT(struct, record_header);
+EXPORT(struct, owner_ref);
+EXPORT(struct, address_pair);
+EXPORT(struct, conn_record);
+EXPORT(struct, packet_event);
+EXPORT(struct, payload_record);
+EXPORT(struct, count_key);

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ *
+ * Records that cross from the kernel to Go. internal/wire/types_generated.go is made from the BTF of
+ * these structs (go generate ./bpf), never by hand. Padding is explicit, every struct is a multiple of
+ * eight bytes and holds nothing whose size depends on the architecture.
+ *
+ * Conventions: time in nanoseconds of CLOCK_MONOTONIC; addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d, so
+ * that a v4-mapped socket and a plain one are the same peer; ports in host byte order; 0 means "not
+ * known" wherever 0 is not a value of the field.
+ */
+#pragma once
+
+enum record_kind {
+	RECORD_CONN_OPEN = 1,	  /* struct conn_record: sent once, before the first payload of a connection */
+	RECORD_CONN_CLOSE = 2,	  /* struct conn_record: last values, at the change to TCP_CLOSE */
+	RECORD_CONN_SNAPSHOT = 3, /* struct conn_record: from the socket iterator, at each collection */
+	RECORD_DROP = 4,	  /* struct packet_event */
+	RECORD_RESET = 5,	  /* struct packet_event */
+	RECORD_RETRANSMIT = 6,	  /* struct packet_event */
+	RECORD_CONN_FAILED = 7,	  /* struct conn_record: a connect that ended in SYN_SENT; also sent as CLOSE */
+	RECORD_PAYLOAD = 8,	  /* struct payload_record, followed by captured bytes */
+	RECORD_KIND_MAX = 9,
+};
+
+struct record_header {
+	__u64 time_ns;
+	__u32 kind; /* enum record_kind */
+	__u32 cpu;
+};
+
+/* Whom a socket or packet belongs to, as far as it is certain. */
+struct owner_ref {
+	__u64 cgroup_id; /* inode number of the cgroup v2 directory of the socket */
+	__u32 netns;	 /* inode number of the network namespace */
+	__u32 tgid;	 /* process, only where it was seen in process context */
+};
+
+struct address_pair {
+	__u8 local[16];
+	__u8 remote[16];
+	__u16 local_port;
+	__u16 remote_port;
+	__u8 protocol; /* IPPROTO_* */
+	__u8 pad[3];
+};
+
+enum conn_role {
+	ROLE_UNKNOWN = 0,
+	ROLE_CLIENT = 1, /* this end called connect() */
+	ROLE_SERVER = 2, /* this end accepted */
+};
+
+enum conn_flags {
+	CONN_ADOPTED = 1,	    /* older than the receiver: opened_ns is when it was adopted */
+	CONN_ESTABLISHED = 2,	    /* reached ESTABLISHED (or was found in it or past it) */
+	CONN_TGID_AMBIGUOUS = 4,    /* held by more than one process */
+	CONN_BOUND_BY_CONNECT = 8,  /* local port chosen by connect(): this end is the client (adopted only) */
+};
+
+enum close_reason {
+	CLOSE_UNKNOWN = 0,
+	CLOSE_LOCAL_FIN = 1,	  /* this end closed first */
+	CLOSE_REMOTE_FIN = 2,	  /* the peer closed first */
+	CLOSE_RESET_RECEIVED = 3, /* RST from the peer */
+	CLOSE_RESET_SENT = 4,	  /* closed with unread data, or with SO_LINGER 0 */
+	CLOSE_TIMEOUT = 5,	  /* retransmissions, keep-alive or user timeout ran out */
+	CLOSE_ERROR = 6,	  /* another socket error, in .error */
+};
+
+/* A connection and what its tcp_sock counted (include/linux/tcp.h). */
+struct conn_record {
+	struct record_header header;
+	__u64 id; /* unique for the life of the receiver */
+	struct owner_ref owner;
+	struct address_pair pair;
+	__u64 opened_ns;      /* SYN_SENT (client), SYN_RECV (server) or adoption */
+	__u64 established_ns; /* change to ESTABLISHED; 0: not yet, or adopted */
+	__u64 bytes_sent;     /* payload, retransmissions included */
+	__u64 bytes_retrans;  /* payload retransmitted */
+	__u64 bytes_acked;
+	__u64 bytes_received; /* payload, in order, without duplicates */
+	__u32 segs_out;
+	__u32 segs_in;
+	__u32 retransmits;   /* tcp_sock.total_retrans */
+	__u32 out_of_order;  /* tcp_sock.rcv_ooopack */
+	__u32 srtt_us;	     /* smoothed RTT; 0: no sample yet */
+	__u32 min_rtt_us;    /* 0: no sample yet */
+	__u32 handshake_us;  /* client: SYN to SYN-ACK; server: SYN-ACK to ACK; 0: not known */
+	__u32 snd_cwnd;	     /* segments */
+	__u32 snd_wnd;	     /* window offered by the peer, bytes */
+	__u32 rcv_wnd;	     /* window offered to the peer, bytes */
+	__u32 error;	     /* sk_err: errno, at the end of the connection */
+	__u8 state;	     /* TCP_*; for CLOSE records the state before */
+	__u8 role;	     /* enum conn_role */
+	__u8 flags;	     /* enum conn_flags */
+	__u8 close_reason;   /* enum close_reason */
+	__u8 comm[16];	     /* of owner.tgid */
+};
+
+enum packet_direction {
+	DIRECTION_UNKNOWN = 0,
+	DIRECTION_TRANSMIT = 1,
+	DIRECTION_RECEIVE = 2,
+};
+
+enum retransmit_type {
+	RETRANSMIT_UNKNOWN = 0,
+	RETRANSMIT_FAST = 1,
+	RETRANSMIT_TIMEOUT = 2,
+	RETRANSMIT_TAIL_LOSS_PROBE = 3,
+	RETRANSMIT_SYN = 4,
+	RETRANSMIT_SYN_ACK = 5,
+};
+
+#define STACK_DEPTH 24
+
+/* A drop, reset or retransmit. pair.local is the packet's source, pair.remote its destination: for a
+ * packet that is only forwarded no end is local. */
+struct packet_event {
+	struct record_header header;
+	__u64 conn_id; /* 0: no connection of ours */
+	struct owner_ref owner;
+	struct address_pair pair;
+	__u64 location; /* kernel address that dropped the packet; 0: none */
+	__u32 reason;	/* skb_drop_reason, sk_rst_reason or enum retransmit_type; by header.kind */
+	__u32 length;	/* bytes of the packet as the kernel held it */
+	__u32 sequence; /* TCP sequence number; valid with HAS_TCP */
+	__u32 acknowledgment;
+	__u32 ifindex; /* 0: none */
+	__u16 ether_type;
+	__u8 direction; /* enum packet_direction */
+	__u8 tcp_flags;
+	__u8 has_reason; /* 0: this kernel gives none, location is all there is */
+	__u8 has_tcp;	 /* sequence, acknowledgment and tcp_flags were read */
+	__u8 tcp_state;	 /* of the socket, 0: none */
+	__u8 stack_depth; /* frames in stack[] */
+	__u8 pad[4];
+	__u8 ifname[16];
+	__u8 comm[16]; /* of owner.tgid */
+	__u64 stack[STACK_DEPTH];
+};
+
+enum payload_flags {
+	PAYLOAD_NOT_CAPTURED = 1,  /* bytes were there and the tap could not read them (splice, io_uring, a fault) */
+	PAYLOAD_CUT = 2,	   /* captured < length because of capture_bytes */
+};
+
+/* One successful send or receive call on a connection; `captured` bytes follow. */
+struct payload_record {
+	struct record_header header;
+	__u64 conn_id;
+	__u32 sequence; /* TCP sequence number of the first byte */
+	__u32 length;	/* bytes the call moved */
+	__u32 captured; /* bytes that follow */
+	__u32 tgid;
+	__u32 tid;
+	__u8 direction; /* enum packet_direction */
+	__u8 flags;	/* enum payload_flags */
+	__u8 pad[2];
+};
+
+/* Counted in the kernel per owner and reason: exact whatever the token bucket holds back. */
+struct count_key {
+	struct owner_ref owner;
+	__u64 location; /* only where there is no reason */
+	__u32 reason;
+	__u8 kind;	/* enum record_kind: RECORD_DROP, RECORD_RESET or RECORD_RETRANSMIT */
+	__u8 direction; /* enum packet_direction */
+	__u8 has_reason;
+	__u8 pad;
+};

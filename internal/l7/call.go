@@ -1,0 +1,64 @@
+// Package l7 makes calls out of payload: requests paired with their answers, per connection.
+package l7
+
+// Capture says how much of a call was seen. It becomes the span attribute ebpfnet.capture.
+type Capture uint8
+
+const (
+	Complete  Capture = iota // every byte that matters was seen
+	Truncated                // a head was longer than what is captured of it
+	MidStream                // the connection was joined after the call began
+	Gap                      // bytes in the middle were not seen
+)
+
+func (c Capture) String() string {
+	switch c {
+	case Truncated:
+		return "truncated"
+	case MidStream:
+		return "mid_stream"
+	case Gap:
+		return "gap"
+	default:
+		return "complete"
+	}
+}
+
+// Call is one request and its answer. What was not seen for certain has its zero value.
+type Call struct {
+	ConnID uint64
+	Server bool // the request was received here; else it was sent from here
+
+	ProtocolVersion string // "1.0", "1.1"
+	Method          string // as sent; empty: not seen
+	Target          string // request-target as sent (RFC 9112 section 3.2), query included; empty: not seen
+	Authority       string // Host header field
+	Status          int    // 0: none seen
+	UserAgent       string
+
+	RequestSequence uint32 // TCP sequence number of the request's first byte
+	SequenceKnown   bool
+	StreamID        uint32 // HTTP/2; 0 for HTTP/1
+
+	StartNs         uint64 // first byte of the request
+	ResponseStartNs uint64 // first byte of the final answer; 0: none
+	EndNs           uint64 // last byte of the answer
+	RequestBody     int64  // bytes of content, -1: not known
+	ResponseBody    int64
+
+	Traceparent, Tracestate string // W3C Trace Context
+	B3                      string // single header b3, or the multi-header form joined into it
+
+	Headers []Header // only those of Options.Headers
+
+	Capture Capture
+	Error   string // error.type: why there is no (whole) answer; empty: there is
+	TGID    uint32 // process that moved the request's first byte, 0: not known
+}
+
+// Header is a captured header field of the allow-list.
+type Header struct {
+	Name     string // lower case
+	Value    string
+	Response bool
+}

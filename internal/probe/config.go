@@ -1,0 +1,41 @@
+package probe
+
+import "time"
+
+// Config says what to watch. The zero value watches nothing of the whole host; receiver.Config validates.
+type Config struct {
+	CollectionInterval time.Duration // time between collections of connections and counts
+	FlushInterval      time.Duration // time between two calls of Handler.Flush; 0: 1 s
+
+	Scope       Scope
+	Connections bool
+	Drops       Events
+	Resets      Events
+	Retransmits Events
+	Payload     Payload
+
+	RingBytes      int      // size of the ring buffer, a power of two and a multiple of the page size; 0: 8 MiB
+	MaxConnections int      // size of the connection map where state cannot live in the socket; 0: 262144
+	AvoidHooks     []string // hooks never to use: a kind ("fexit", "kprobe", …) or a whole name ("fexit/tcp_recvmsg")
+}
+
+// Scope is what the kernel half looks at; everything else costs one comparison. Empty: the whole host.
+type Scope struct {
+	NetworkNamespaces []string // "self", a path such as /var/run/netns/x, or an inode number
+	Cgroups           []string // path prefixes in the cgroup v2 hierarchy, with or without its mount point
+	IncludePorts      []uint16 // either end has one of these; empty: all
+	ExcludePorts      []uint16 // neither end has one of these
+}
+
+// Events configures one kind of packet event.
+type Events struct {
+	Enabled   bool
+	Stack     bool    // take the kernel stack of each reported event
+	PerSecond float64 // token bucket: events per second reported at most; counts stay exact
+}
+
+// Payload configures the tap on TCP payload.
+type Payload struct {
+	Enabled      bool
+	CaptureBytes int // bytes copied at most of each burst in one direction, 256 to 16384
+}
