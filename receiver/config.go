@@ -1,0 +1,181 @@
+package receiver
+
+import (
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/confmap"
+)
+
+// Config is what stands under receivers::ebpf_net. The zero value of a block is not its default: see
+// createDefaultConfig. A key that is not here is refused by the Collector when it reads the file.
+type Config struct {
+	// CollectionInterval is the time between two readings of all connections and counters.
+	CollectionInterval time.Duration `mapstructure:"collection_interval"`
+
+	Scope       ScopeConfig       `mapstructure:"scope"`
+	Connections ConnectionsConfig `mapstructure:"connections"`
+	Drops       EventsConfig      `mapstructure:"drops"`
+	Resets      EventsConfig      `mapstructure:"resets"`
+	Retransmits EventsConfig      `mapstructure:"retransmits"`
+	HTTP        HTTPConfig        `mapstructure:"http"`
+	Trace       TraceConfig       `mapstructure:"trace"`
+
+	// Metrics switches single metrics off, by name; what is not listed is on.
+	Metrics map[string]MetricConfig `mapstructure:"metrics"`
+	// Histograms is how distributions are sent: "exponential", or "explicit" for backends without
+	// exponential histograms.
+	Histograms string `mapstructure:"histograms"`
+
+	Record     RecordConfig     `mapstructure:"record"`
+	Replay     ReplayConfig     `mapstructure:"replay"`
+	Hooks      HooksConfig      `mapstructure:"hooks"`
+	RingBuffer RingBufferConfig `mapstructure:"ring_buffer"`
+}
+
+// ScopeConfig is what the kernel half looks at; everything else costs one comparison there. Empty lists
+// mean the whole host.
+type ScopeConfig struct {
+	// NetworkNamespaces holds "self", a path such as /var/run/netns/x, or an inode number as printed by
+	// ls -Li /proc/PID/ns/net.
+	NetworkNamespaces []string `mapstructure:"network_namespaces"`
+	// Cgroups holds path prefixes in the cgroup v2 hierarchy, with or without its mount point.
+	Cgroups []string    `mapstructure:"cgroups"`
+	Ports   PortsConfig `mapstructure:"ports"`
+}
+
+// PortsConfig chooses connections by the port of either end. The ports are int, not uint16, so that 70000
+// is refused with a sentence instead of being wrapped around.
+type PortsConfig struct {
+	Include []int `mapstructure:"include"` // either end has one of these; empty: all
+	Exclude []int `mapstructure:"exclude"` // neither end has one of these
+}
+
+// ConnectionsConfig is the lifecycle of TCP connections and what the kernel counts for each of them.
+type ConnectionsConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+}
+
+// EventsConfig is one kind of packet event. Its metrics are exact whatever is set here; only the log
+// records pass the token bucket.
+type EventsConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+	// Stack adds the kernel stack to each log record: 2 to 3 µs in the kernel for each.
+	Stack bool `mapstructure:"stack"`
+	// EventsPerSecond limits the log records; 0 leaves the metrics only.
+	EventsPerSecond float64 `mapstructure:"events_per_second"`
+}
+
+// HTTPConfig is calls parsed from what passes the sockets.
+type HTTPConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+	// CaptureBytes is how much of each burst in one direction is copied out of the kernel.
+	CaptureBytes int         `mapstructure:"capture_bytes"`
+	Spans        SpansConfig `mapstructure:"spans"`
+	// Query keeps the query string in url.query, with the values of well-known credentials redacted.
+	Query bool `mapstructure:"query"`
+	// Headers are the only header fields whose values leave the parser.
+	Headers []string `mapstructure:"headers"`
+}
+
+// SpansConfig chooses which calls become spans. Metrics are made of all calls, whatever is set here.
+type SpansConfig struct {
+	Ratio     float64 `mapstructure:"ratio"`      // share of calls, the same ones at both ends, 0 to 1
+	PerSecond float64 `mapstructure:"per_second"` // upper limit, 0: no spans
+}
+
+// TraceConfig is how spans of one call, seen at its two ends, find each other without a header.
+type TraceConfig struct {
+	// Enabled false leaves every server span without trace context a root.
+	Enabled bool `mapstructure:"enabled"`
+	// JoinNetworks are the peers whose client span is certain to exist because this receiver watches them
+	// too; a server span names a derived parent for these only.
+	JoinNetworks []string `mapstructure:"join_networks"`
+}
+
+// MetricConfig switches one metric.
+type MetricConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+}
+
+// Unmarshal makes a metric that is listed without "enabled" keep its default, as in every other block: a
+// map's value has no place in createDefaultConfig.
+func (c *MetricConfig) Unmarshal(conf *confmap.Conf) error {
+	c.Enabled = true
+	return conf.Unmarshal(c)
+}
+
+// RecordConfig writes the raw kernel records to a file. They hold payload: the file is made with mode 0600.
+type RecordConfig struct {
+	Enabled bool   `mapstructure:"enabled"`
+	Path    string `mapstructure:"path"` // empty: nothing is written
+}
+
+// ReplayConfig reads kernel records from a recording instead of from the kernel.
+type ReplayConfig struct {
+	Enabled bool   `mapstructure:"enabled"`
+	Path    string `mapstructure:"path"` // empty: the kernel is read
+}
+
+// HooksConfig is for kernels on which a hook that loads misbehaves.
+type HooksConfig struct {
+	// Avoid names hooks never to use: a kind ("fexit") or one hook ("fexit/tcp_recvmsg").
+	Avoid []string `mapstructure:"avoid"`
+}
+
+// RingBufferConfig is the buffer between the kernel half and this process, shared by all CPUs.
+type RingBufferConfig struct {
+	Size int `mapstructure:"size"` // bytes, a power of two
+}
+
+func (c RecordConfig) path() string {
+	if !c.Enabled {
+		return ""
+	}
+	return c.Path
+}
+
+func (c ReplayConfig) path() string {
+	if !c.Enabled {
+		return ""
+	}
+	return c.Path
+}
+
+const (
+	exponentialHistograms = "exponential"
+	explicitHistograms    = "explicit"
+)
+
+// createDefaultConfig watches the whole host with everything on.
+//
+//   - Retransmits carry no stack: it is nearly always the same timer or ACK path, and they are the most
+//     frequent of the three events.
+//   - 50 events per second and kind are enough to see what is wrong and bound what a flood of drops costs.
+//   - 4096 captured bytes hold the head of nearly all requests, and 8 MiB of ring buffer some 2000 of them.
+//   - The join networks are the private ranges (RFC 1918, RFC 4193) and loopback: peers there are likely to
+//     be watched by this receiver on their own node, others are not.
+func createDefaultConfig() component.Config {
+	return &Config{
+		CollectionInterval: 10 * time.Second,
+		Connections:        ConnectionsConfig{Enabled: true},
+		Drops:              EventsConfig{Enabled: true, Stack: true, EventsPerSecond: 50},
+		Resets:             EventsConfig{Enabled: true, Stack: true, EventsPerSecond: 50},
+		Retransmits:        EventsConfig{Enabled: true, EventsPerSecond: 50},
+		HTTP: HTTPConfig{
+			Enabled:      true,
+			CaptureBytes: 4096,
+			Spans:        SpansConfig{Ratio: 1, PerSecond: 1000},
+		},
+		Trace: TraceConfig{
+			Enabled: true,
+			JoinNetworks: []string{
+				"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "fc00::/7", "::1/128",
+			},
+		},
+		Histograms: exponentialHistograms,
+		Record:     RecordConfig{Enabled: true},
+		Replay:     ReplayConfig{Enabled: true},
+		RingBuffer: RingBufferConfig{Size: 8 << 20},
+	}
+}

@@ -1,0 +1,126 @@
+package receiver
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/collector/receiver"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+	"github.com/ebpfnet/ebpfnetreceiver/receiver/internal/metadata"
+)
+
+// telemetry is the receiver's metrics about itself. What the engine counts is read from its statistics when
+// somebody reads the metrics, and costs nothing otherwise.
+type telemetry struct {
+	meter        metric.Meter
+	builder      *metadata.TelemetryBuilder
+	receiver     attribute.KeyValue // tells two receivers of one Collector apart
+	registration metric.Registration
+}
+
+// recordKinds are the names of the record kinds as metadata.yaml lists them.
+var recordKinds = [wire.RecordKindMax]string{
+	wire.RecordConnOpen:     "connection_open",
+	wire.RecordConnClose:    "connection_close",
+	wire.RecordConnSnapshot: "connection_snapshot",
+	wire.RecordDrop:         "drop",
+	wire.RecordReset:        "reset",
+	wire.RecordRetransmit:   "retransmit",
+	wire.RecordConnFailed:   "connection_failed",
+	wire.RecordPayload:      "payload",
+}
+
+func newTelemetry(set receiver.Settings) (*telemetry, error) {
+	builder, err := metadata.NewTelemetryBuilder(set.TelemetrySettings)
+	if err != nil {
+		return nil, err
+	}
+	return &telemetry{
+		meter:    metadata.Meter(set.TelemetrySettings),
+		builder:  builder,
+		receiver: attribute.String("receiver", set.ID.String()),
+	}, nil
+}
+
+func (t *telemetry) with(attributes ...attribute.KeyValue) metric.MeasurementOption {
+	return metric.WithAttributeSet(attribute.NewSet(append(slices.Clip(attributes), t.receiver)...))
+}
+
+func (t *telemetry) addItems(ctx context.Context, signal, outcome string, items int) {
+	t.builder.EbpfNetItems.Add(ctx, int64(items),
+		t.with(attribute.String("signal", signal), attribute.String("outcome", outcome)))
+}
+
+// observe reads all instruments from one snapshot, which is why it does not use the generated callbacks, one
+// per instrument: the books of one reading must balance.
+func (t *telemetry) observe(read func() stats) error {
+	b := t.builder
+	registration, err := t.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		snapshot := read()
+		t.observeRecords(o, &snapshot.Kernel)
+		t.observePrograms(o, snapshot.Kernel.Programs)
+		t.observeProbes(o, snapshot.Probes)
+		o.ObserveInt64(b.EbpfNetConnectionsTracked, int64(snapshot.Connections), t.with())
+		return nil
+	},
+		b.EbpfNetConnectionsTracked, b.EbpfNetProbeStatus, b.EbpfNetProgramMisses, b.EbpfNetProgramRuns,
+		b.EbpfNetProgramTime, b.EbpfNetRecords, b.EbpfNetRecordsSeen, b.EbpfNetRingFill)
+	t.registration = registration
+	return err
+}
+
+func (t *telemetry) observeRecords(o metric.Observer, kernel *wire.KernelStats) {
+	for kind, name := range recordKinds {
+		if name == "" {
+			continue
+		}
+		books, kind := kernel.Kinds[kind], attribute.String("kind", name)
+		o.ObserveInt64(t.builder.EbpfNetRecordsSeen, int64(books.Seen), t.with(kind))
+		for outcome, count := range map[string]uint64{
+			"submitted": books.Submitted, "suppressed": books.Suppressed, "lost": books.Lost,
+		} {
+			o.ObserveInt64(t.builder.EbpfNetRecords, int64(count),
+				t.with(kind, attribute.String("outcome", outcome)))
+		}
+	}
+	if kernel.RingSize > 0 {
+		o.ObserveFloat64(t.builder.EbpfNetRingFill, float64(kernel.RingBytes)/float64(kernel.RingSize), t.with())
+	}
+}
+
+func (t *telemetry) observePrograms(o metric.Observer, programs []wire.ProgramStats) {
+	for _, program := range programs {
+		with := t.with(attribute.String("program", program.Name))
+		o.ObserveInt64(t.builder.EbpfNetProgramRuns, int64(program.Runs), with)
+		o.ObserveFloat64(t.builder.EbpfNetProgramTime, time.Duration(program.RunNs).Seconds(), with)
+		o.ObserveInt64(t.builder.EbpfNetProgramMisses, int64(program.Misses), with)
+	}
+}
+
+func (t *telemetry) observeProbes(o metric.Observer, probes []wire.ProbeStatus) {
+	observe := func(capability, hook string, active int64) {
+		o.ObserveInt64(t.builder.EbpfNetProbeStatus, active,
+			t.with(attribute.String("capability", capability), attribute.String("hook", hook)))
+	}
+	for _, probe := range probes {
+		if probe.Hook != "" {
+			observe(probe.Capability, probe.Hook, 1)
+		}
+		for _, refused := range probe.Refused {
+			observe(probe.Capability, refused.Hook, 0)
+		}
+	}
+}
+
+// stop ends the reading of the engine's statistics.
+func (t *telemetry) stop() error {
+	t.builder.Shutdown()
+	if t.registration == nil {
+		return nil
+	}
+	return t.registration.Unregister()
+}
