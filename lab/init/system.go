@@ -38,6 +38,8 @@ func prepare() {
 	} {
 		_ = os.Symlink(target, link)
 	}
+	// The kernel makes its first root world-writable, at which daemons that drop privileges balk.
+	_ = os.Chmod("/", 0o755)
 	_ = os.MkdirAll("/run/netns", 0o755)
 	_ = os.MkdirAll("/run/lock", 0o755)
 	_ = syscall.Sethostname([]byte("lab"))

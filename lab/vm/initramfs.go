@@ -74,6 +74,10 @@ func buildInitramfs(ctx context.Context, file string, opts options, tree kernelT
 		config.Modules = append(config.Modules, guestPath)
 		b.add(guestPath, modules.paths[name])
 	}
+	// BPF loaders look for the kernel's configuration where a distribution has it.
+	if tree.config != "" {
+		b.add("/boot/config-"+tree.release, tree.config)
+	}
 	data, err := json.Marshal(config)
 	if err != nil {
 		return err

@@ -40,7 +40,7 @@ func findKernelLine(name string) (kernelLine, error) {
 
 // kernelTree is an unpacked kernel in the cache, with the busybox of the same suite and architecture.
 type kernelTree struct {
-	release, image, modules, busybox string
+	release, image, config, modules, busybox string
 }
 
 // openKernelTree finds its way in both of Debian's layouts: /boot and /lib/modules up to 6.18, all below
@@ -56,6 +56,7 @@ func openKernelTree(dir string) (kernelTree, error) {
 	}
 	t := kernelTree{
 		image:   first("boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz"),
+		config:  first("boot/config-*", "usr/lib/modules/*/config"),
 		modules: first("lib/modules/*/kernel", "usr/lib/modules/*/kernel"),
 		busybox: first("bin/busybox", "usr/bin/busybox"),
 	}
@@ -95,22 +96,35 @@ func fetchKernel(ctx context.Context, cache, arch, mirrorURI string, line kernel
 	return tree, lock, err
 }
 
+// download puts a kernel and busybox into dir.
 func download(ctx context.Context, dir, arch, mirrorURI string, line kernelLine) error {
 	m, err := findMirror("/etc/apt", mirrorURI)
 	if err != nil {
 		return err
 	}
 	work := dir + ".partial"
+	defer os.RemoveAll(work)
+	err = downloadFrom(ctx, m, work, dir, arch, line)
+	if err != nil && m.security != "" && ctx.Err() == nil {
+		// The security archive of an old suite goes on listing packages that it has no longer. The
+		// suite itself still has the kernel of its last point release.
+		progress("%v\ntrying without security updates", err)
+		m.security = ""
+		err = downloadFrom(ctx, m, work, dir, arch, line)
+	}
+	return err
+}
+
+func downloadFrom(ctx context.Context, m mirror, work, dir, arch string, line kernelLine) error {
 	if err := os.RemoveAll(work); err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
 	a, err := newApt(ctx, filepath.Join(work, "apt"), arch, m.sources(line.suites))
 	if err != nil {
 		return err
 	}
 	progress("reading the package lists of %s", strings.Join(line.suites, ", "))
-	// A suite that has moved to the archive fails here although the others have what is wanted.
+	// A suite that has moved elsewhere fails here although the others may have what is wanted.
 	updateErr := a.update(ctx)
 	names, err := a.names(ctx, "linux-")
 	if err != nil {
@@ -120,7 +134,7 @@ func download(ctx context.Context, dir, arch, mirrorURI string, line kernelLine)
 	if len(candidates) == 0 {
 		return errors.Join(updateErr, fmt.Errorf("no linux-image package for %s in %s", line.name, strings.Join(line.suites, ", ")))
 	}
-	// A package that the list names may have left the mirror already: then the next older will do.
+	// Should one package be gone already, then the next older will do.
 	for _, packages := range candidates[:min(3, len(candidates))] {
 		progress("downloading %s", strings.Join(packages, " "))
 		tree := filepath.Join(work, "tree")
