@@ -1,6 +1,8 @@
 package receiver
 
 import (
+	"slices"
+	"strconv"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -42,6 +44,23 @@ type ScopeConfig struct {
 	// Cgroups holds path prefixes in the cgroup v2 hierarchy, with or without its mount point.
 	Cgroups []string    `mapstructure:"cgroups"`
 	Ports   PortsConfig `mapstructure:"ports"`
+}
+
+// Unmarshal takes an inode number as a number too: whoever copies one from ls does not quote it.
+func (c *ScopeConfig) Unmarshal(conf *confmap.Conf) error {
+	const key = "network_namespaces"
+	if namespaces, ok := conf.Get(key).([]any); ok {
+		namespaces = slices.Clone(namespaces)
+		for i, namespace := range namespaces {
+			if inode, ok := namespace.(int); ok {
+				namespaces[i] = strconv.Itoa(inode)
+			}
+		}
+		if err := conf.Merge(confmap.NewFromStringMap(map[string]any{key: namespaces})); err != nil {
+			return err
+		}
+	}
+	return conf.Unmarshal(c)
 }
 
 // PortsConfig chooses connections by the port of either end. The ports are int, not uint16, so that 70000
@@ -119,7 +138,8 @@ type ReplayConfig struct {
 
 // HooksConfig is for kernels on which a hook that loads misbehaves.
 type HooksConfig struct {
-	// Avoid names hooks never to use: a kind ("fexit") or one hook ("fexit/tcp_recvmsg").
+	// Avoid names hooks never to use: a kind ("fexit") or one hook as the log at start names it
+	// ("tp_btf/kfree_skb").
 	Avoid []string `mapstructure:"avoid"`
 }
 

@@ -76,9 +76,6 @@ func (in *instance) Start(_ context.Context, host component.Host) error {
 
 func (in *instance) start() error {
 	next := in.fixConsumers()
-	if err := in.config.checkPaths(); err != nil {
-		return err
-	}
 	sink, err := newSink(in.set, next, in.telemetry)
 	if err != nil {
 		return err

@@ -27,16 +27,15 @@ const (
 )
 
 // hookKinds are the program kinds that a hook's name begins with.
-var hookKinds = []string{
-	"fentry", "fexit", "iter", "kprobe", "kretprobe", "raw_tp", "tp", "tp_btf",
-}
+var hookKinds = []string{"fentry", "fexit", "iter", "kprobe", "kretprobe", "raw_tp", "tp_btf"}
 
 // Validate reports everything that is wrong at once, each with the full key, the value and what to write
 // instead. The blocks have no Validate of their own: the Collector would call it too and join the key in
 // another form.
 //
 // Only the text is judged here, not the machine: "otelcol validate" runs where the configuration is
-// written, and a namespace or a recording may come and go before the start. See checkPaths.
+// written, and a namespace, a cgroup or a recording may come and go before the start. There the engine
+// refuses what it cannot find, in as many words.
 func (c *Config) Validate() error {
 	var p problems
 	if c.CollectionInterval < minCollectionInterval {
@@ -52,7 +51,8 @@ func (c *Config) Validate() error {
 	c.validateRecording(&p)
 	for i, hook := range c.Hooks.Avoid {
 		if kind, _, _ := strings.Cut(hook, "/"); !slices.Contains(hookKinds, kind) || strings.HasSuffix(hook, "/") {
-			p.add(index("hooks::avoid", i), hook, "use a kind (%s) or one hook such as fexit/tcp_recvmsg",
+			p.add(index("hooks::avoid", i), hook,
+				"use a kind (%s) or one hook as the log at start names it, such as tp_btf/kfree_skb",
 				strings.Join(hookKinds, ", "))
 		}
 	}

@@ -1,0 +1,162 @@
+package receiver
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/confmap/confmaptest"
+)
+
+// load reads a configuration the way the Collector does: defaults, then the file, strictly, then Validate.
+func load(t *testing.T, yaml string) (*Config, error) {
+	t.Helper()
+	retrieved, err := confmap.NewRetrievedFromYAML([]byte(yaml))
+	require.NoError(t, err)
+	conf, err := retrieved.AsConf()
+	require.NoError(t, err)
+	config := createDefaultConfig().(*Config)
+	if err := conf.Unmarshal(config); err != nil {
+		return nil, err
+	}
+	return config, confmap.Validate(config)
+}
+
+func TestDefaultConfigIsValid(t *testing.T) {
+	config, err := load(t, "")
+	require.NoError(t, err)
+	assert.Equal(t, createDefaultConfig(), config)
+}
+
+func TestEmptyBlocksKeepTheirDefaults(t *testing.T) {
+	config, err := load(t, `
+scope: {}
+connections: {}
+drops: {}
+http: {spans: {}}
+trace: {}
+record: {}
+replay: {}
+hooks: {}
+ring_buffer: {}
+`)
+	require.NoError(t, err)
+	assert.Equal(t, createDefaultConfig(), config)
+}
+
+func TestBlocksWithoutAValueKeepTheirDefaults(t *testing.T) {
+	config, err := load(t, "drops:\nhttp:\nscope:\n")
+	require.NoError(t, err)
+	assert.Equal(t, createDefaultConfig(), config)
+}
+
+func TestEveryKeyIsRead(t *testing.T) {
+	conf, err := confmaptest.LoadConf("testdata/config.yaml")
+	require.NoError(t, err)
+	config := createDefaultConfig().(*Config)
+	require.NoError(t, conf.Unmarshal(config))
+	require.NoError(t, confmap.Validate(config))
+	assert.Equal(t, &Config{
+		CollectionInterval: 5 * time.Second,
+		Scope: ScopeConfig{
+			NetworkNamespaces: []string{"self", "/var/run/netns/x", "4026531840"},
+			Cgroups:           []string{"/kubepods.slice"},
+			Ports:             PortsConfig{Include: []int{80, 443}, Exclude: []int{22}},
+		},
+		Drops:       EventsConfig{Enabled: true, EventsPerSecond: 10},
+		Resets:      EventsConfig{Stack: true, EventsPerSecond: 50},
+		Retransmits: EventsConfig{Enabled: true, Stack: true},
+		HTTP: HTTPConfig{
+			Enabled: true, CaptureBytes: 1024, Spans: SpansConfig{Ratio: 0.1, PerSecond: 5},
+			Query: true, Headers: []string{"x-request-id"},
+		},
+		Trace:      TraceConfig{JoinNetworks: []string{"10.0.0.0/8"}},
+		Metrics:    map[string]MetricConfig{"network.tcp.rtt": {}, "network.io": {Enabled: true}},
+		Histograms: "explicit",
+		Record:     RecordConfig{Enabled: true, Path: "/tmp/recording"},
+		Replay:     ReplayConfig{Path: "/tmp/other"},
+		Hooks:      HooksConfig{Avoid: []string{"fexit", "kprobe/tcp_sendmsg"}},
+		RingBuffer: RingBufferConfig{Size: 1 << 20},
+	}, config)
+}
+
+func TestBadConfigurationsAreRefused(t *testing.T) {
+	for _, test := range []struct {
+		name, yaml string
+		want       []string // the key, the value and the remedy
+	}{
+		{"unknown key", `colection_interval: 1s`, []string{"invalid keys: colection_interval"}},
+		{"unknown key in a block", `http: {spans: {rate: 1}}`, []string{"http", "spans", "invalid keys: rate"}},
+		{"zero interval", `collection_interval: 0s`, []string{"collection_interval: invalid value 0s", "10s"}},
+		{"negative interval", `collection_interval: -1s`, []string{"collection_interval: invalid value -1s"}},
+		{"interval that is no duration", `collection_interval: soon`, []string{"collection_interval", "invalid duration"}},
+		{"negative rate", `drops: {events_per_second: -1}`,
+			[]string{"drops::events_per_second: invalid value -1", "0 to have the metrics but no log records"}},
+		{"rate without end", `resets: {events_per_second: .inf}`,
+			[]string{"resets::events_per_second: invalid value +Inf"}},
+		{"rate that is no number", `retransmits: {events_per_second: .nan}`,
+			[]string{"retransmits::events_per_second: invalid value NaN"}},
+		{"rate of spans", `http: {spans: {per_second: -5}}`, []string{"http::spans::per_second: invalid value -5"}},
+		{"ratio", `http: {spans: {ratio: 1.5}}`, []string{"http::spans::ratio: invalid value 1.5", "0 (no spans) to 1"}},
+		{"ratio that is no number", `http: {spans: {ratio: .nan}}`, []string{"http::spans::ratio: invalid value NaN"}},
+		{"capture too small", `http: {capture_bytes: 255}`, []string{"http::capture_bytes: invalid value 255", "256 to 16384"}},
+		{"capture too large", `http: {capture_bytes: 16385}`, []string{"http::capture_bytes: invalid value 16385"}},
+		{"header that is no token", `http: {headers: [ok, "x y"]}`, []string{`http::headers::1: invalid value "x y"`}},
+		{"pseudo-header", `http: {headers: [":path"]}`, []string{`http::headers::0: invalid value ":path"`}},
+		{"empty header", `http: {headers: [""]}`, []string{`http::headers::0: invalid value ""`}},
+		{"bad CIDR", `trace: {join_networks: [10.0.0.0/8, 10.0.0.0/33]}`,
+			[]string{`trace::join_networks::1: invalid value "10.0.0.0/33"`, "10.0.0.0/8"}},
+		{"address without prefix", `trace: {join_networks: [10.0.0.1]}`, []string{`trace::join_networks::0`}},
+		{"bits beyond the prefix", `trace: {join_networks: [10.1.2.3/8]}`,
+			[]string{`trace::join_networks::0: invalid value "10.1.2.3/8"`, "use 10.0.0.0/8"}},
+		{"port too large", `scope: {ports: {include: [70000]}}`,
+			[]string{"scope::ports::include::0: invalid value 70000", "1 to 65535"}},
+		{"port zero", `scope: {ports: {exclude: [0]}}`, []string{"scope::ports::exclude::0: invalid value 0"}},
+		{"port both in and out", `scope: {ports: {include: [80], exclude: [22, 80]}}`,
+			[]string{"scope::ports::exclude::1: invalid value 80", "scope::ports::include too"}},
+		{"relative namespace", `scope: {network_namespaces: [self, web]}`,
+			[]string{`scope::network_namespaces::1: invalid value "web"`, "/var/run/netns/x"}},
+		{"namespace zero", `scope: {network_namespaces: ["0"]}`, []string{`scope::network_namespaces::0`}},
+		{"relative cgroup", `scope: {cgroups: [kubepods]}`, []string{`scope::cgroups::0: invalid value "kubepods"`}},
+		{"cgroup that climbs", `scope: {cgroups: [/a/../b]}`, []string{`scope::cgroups::0: invalid value "/a/../b"`}},
+		{"unknown metric", `metrics: {network.tcp.rt: {enabled: false}}`,
+			[]string{`metrics: invalid value "network.tcp.rt"`, "network.tcp.rtt"}},
+		{"unknown key of a metric", `metrics: {network.tcp.rtt: {on: false}}`, []string{"network.tcp.rtt", "invalid keys: on"}},
+		{"histograms", `histograms: linear`, []string{`histograms: invalid value "linear"`, "exponential or explicit"}},
+		{"record and replay", `{record: {path: /a}, replay: {path: /b}}`,
+			[]string{`record::path: invalid value "/a"`, `replay::path is "/b"`}},
+		{"unknown hook kind", `hooks: {avoid: [fexit, uprobe]}`, []string{`hooks::avoid::1: invalid value "uprobe"`, "kretprobe"}},
+		{"hook without a name", `hooks: {avoid: [fexit/]}`, []string{`hooks::avoid::0: invalid value "fexit/"`}},
+		{"ring buffer not a power of two", `ring_buffer: {size: 100000}`, []string{"ring_buffer::size: invalid value 100000"}},
+		{"ring buffer too small", `ring_buffer: {size: 4096}`, []string{"ring_buffer::size: invalid value 4096"}},
+		{"two problems at once", `{collection_interval: 0s, histograms: x}`, []string{"collection_interval", "histograms"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := load(t, test.yaml)
+			require.Error(t, err)
+			for _, want := range test.want {
+				assert.ErrorContains(t, err, want)
+			}
+		})
+	}
+}
+
+func TestRecordAndReplayMayBothStandThereWhenOneIsOff(t *testing.T) {
+	_, err := load(t, `{record: {path: /a, enabled: false}, replay: {path: /b}}`)
+	assert.NoError(t, err)
+}
+
+func TestAMetricWithoutEnabledIsOn(t *testing.T) {
+	config, err := load(t, `metrics: {network.tcp.rtt: {}}`)
+	require.NoError(t, err)
+	assert.True(t, config.Metrics["network.tcp.rtt"].Enabled)
+}
+
+func TestValidateNeedsNoConfmap(t *testing.T) {
+	config := createDefaultConfig().(*Config)
+	config.HTTP.Spans.Ratio = math.NaN()
+	assert.ErrorContains(t, config.Validate(), "http::spans::ratio")
+}

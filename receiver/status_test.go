@@ -1,0 +1,71 @@
+package receiver
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+func TestAFallbackHookIsOK(t *testing.T) {
+	engine := &fakeEngine{books: stats{Probes: []wire.ProbeStatus{{
+		Capability: "payload", Hook: "raw_tp/sys_exit",
+		Refused: []wire.Refusal{{Hook: "fexit/tcp_sendmsg", Reason: "operation not permitted"}},
+	}}}}
+	event := startedStatus(t, engine)
+	assert.Equal(t, componentstatus.StatusOK, event.Status())
+	assert.Equal(t, map[string]any{"payload": "raw_tp/sys_exit"}, event.Attributes().AsRaw())
+}
+
+func TestAMissingCapabilityIsAnErrorThatNamesIt(t *testing.T) {
+	engine := &fakeEngine{books: stats{Probes: []wire.ProbeStatus{
+		{Capability: "connections", Hook: "tp_btf/inet_sock_set_state"},
+		{Capability: "payload", Refused: []wire.Refusal{
+			{Hook: "fexit/tcp_sendmsg", Reason: "operation not permitted"},
+			{Hook: "kprobe/tcp_sendmsg", Reason: "no such file"},
+		}},
+	}}}
+	event := startedStatus(t, engine)
+	assert.Equal(t, componentstatus.StatusRecoverableError, event.Status())
+	assert.EqualError(t, event.Err(), "payload: this kernel takes none of its hooks, so its data are missing "+
+		"(fexit/tcp_sendmsg: operation not permitted; kprobe/tcp_sendmsg: no such file); "+
+		"grant what is refused or switch the capability off")
+}
+
+func startedStatus(t *testing.T, engine *fakeEngine) *componentstatus.Event {
+	t.Helper()
+	host := newStatusHost()
+	all := createSignals(t, newFactory(engine.open), nopSettings(), defaultConfig(), consumertest.NewNop())
+	require.NoError(t, all.logs.Start(t.Context(), host))
+	require.NoError(t, all.logs.Shutdown(t.Context()))
+	require.Len(t, host.events, 1)
+	return <-host.events
+}
+
+func TestEverySignalLearnsThatTheEngineDied(t *testing.T) {
+	die := make(chan struct{})
+	engine := &fakeEngine{run: func(context.Context) error { <-die; return errors.New("ring buffer closed") }}
+	early, late := newStatusHost(), newStatusHost()
+	all := createSignals(t, newFactory(engine.open), nopSettings(), defaultConfig(), consumertest.NewNop())
+	require.NoError(t, all.metrics.Start(t.Context(), early))
+	assert.Equal(t, componentstatus.StatusOK, (<-early.events).Status())
+	close(die)
+	died := <-early.events
+	assert.Equal(t, componentstatus.StatusPermanentError, died.Status())
+	assert.EqualError(t, died.Err(), "ring buffer closed")
+
+	require.NoError(t, all.traces.Start(t.Context(), late))
+	assert.Same(t, died, <-late.events)
+	require.NoError(t, all.metrics.Shutdown(t.Context()), "it was reported already")
+}
+
+func TestTheEndOfARecordingIsNoError(t *testing.T) {
+	engine := &fakeEngine{run: func(context.Context) error { return nil }}
+	assert.Equal(t, componentstatus.StatusOK, startedStatus(t, engine).Status())
+}
