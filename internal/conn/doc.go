@@ -1,0 +1,10 @@
+// Package conn is the connection table: who is connected to whom, since when, and what their connections
+// add up to per owner.
+//
+// The kernel half sends a connection's totals (tcp_sock counters) at each collection and once more at its
+// end; the table turns them into sums per owner that only grow, whatever happens to the connections
+// behind them. It is bounded in connections, owners and attribute sets, and its books balance (Stats).
+//
+// Memory: a Connection takes about 200 bytes and its place in the index and the list of live ones about
+// 50 more; an owner about 5 KiB with all histograms in use. A Table is not safe for concurrent use.
+package conn

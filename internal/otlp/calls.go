@@ -1,0 +1,110 @@
+package otlp
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn/histogram"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
+)
+
+// calls are the durations of one owner's calls.
+type calls struct {
+	sets   map[callSet]*histogram.Histogram
+	sorted []callSet
+}
+
+// callSet is one combination of attributes.
+type callSet struct {
+	instrument instrument
+	method     string
+	scheme     string
+	status     int
+	errorType  string
+	version    string
+	server     server // of client calls
+	overflow   bool
+}
+
+func (a callSet) compare(b callSet) int {
+	if c := cmp.Or(cmp.Compare(a.instrument, b.instrument), cmp.Compare(a.method, b.method),
+		cmp.Compare(a.scheme, b.scheme), cmp.Compare(a.status, b.status), cmp.Compare(a.errorType, b.errorType),
+		cmp.Compare(a.version, b.version), cmp.Compare(a.server.host, b.server.host)); c != 0 {
+		return c
+	}
+	return cmp.Or(a.server.address.Compare(b.server.address), cmp.Compare(a.server.port, b.server.port))
+}
+
+// add counts a call whose duration is known: both ends of it were seen.
+func (c *calls) add(call *l7.Call, on *conn.Connection, options *Options) {
+	if call.StartNs == 0 || call.EndNs < call.StartNs {
+		return
+	}
+	to := parseTarget(call.Method, call.Target)
+	set := callSet{
+		instrument: httpServerDuration,
+		method:     knownMethod(call.Method),
+		scheme:     to.scheme,
+		status:     call.Status,
+		errorType:  errorType(call),
+		version:    call.ProtocolVersion,
+	}
+	if !call.Server {
+		set.instrument = httpClientDuration
+		set.server = serverOf(call, &to, on)
+	}
+	h, ok := c.sets[set]
+	if !ok {
+		h = c.make(set, options)
+	}
+	h.Record(float64(call.EndNs-call.StartNs) / 1e9)
+}
+
+func (c *calls) make(set callSet, options *Options) *histogram.Histogram {
+	if len(c.sets) >= options.MaxSets-2 { // one place for the overflow of each side
+		set = callSet{instrument: set.instrument, overflow: true}
+		if h, ok := c.sets[set]; ok {
+			return h
+		}
+	}
+	if c.sets == nil {
+		c.sets = map[callSet]*histogram.Histogram{}
+	}
+	// The call's strings may hold on to more than themselves.
+	set.server.host, set.version, set.errorType = strings.Clone(set.server.host), strings.Clone(set.version), strings.Clone(set.errorType)
+	h := histogram.New(options.bounds(set.instrument))
+	c.sets[set] = &h
+	at, _ := slices.BinarySearchFunc(c.sorted, set, callSet.compare)
+	c.sorted = slices.Insert(c.sorted, at, set)
+	return &h
+}
+
+// calls writes the durations of one owner's calls.
+func (w *writer) calls(entry *conn.Owned[calls]) {
+	for _, id := range [...]instrument{httpServerDuration, httpClientDuration} {
+		if !w.instrument(id, entry.StartNs) {
+			continue
+		}
+		for _, set := range entry.Value.sorted {
+			if set.instrument != id {
+				continue
+			}
+			to := w.histogram(entry.Value.sets[set])
+			if set.overflow {
+				to.PutBool(attrOverflow, true)
+				continue
+			}
+			putStr(to, attrMethod, set.method)
+			to.PutStr(attrURLScheme, set.scheme)
+			if set.status != 0 {
+				to.PutInt(attrStatusCode, int64(set.status))
+			}
+			putStr(to, attrErrorType, set.errorType)
+			putStr(to, attrProtocolVersion, set.version)
+			putStr(to, attrServerAddress, text(set.server.name()))
+			putPort(to, attrServerPort, set.server.port)
+		}
+	}
+}

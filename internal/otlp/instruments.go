@@ -1,0 +1,112 @@
+package otlp
+
+// Kind is how an instrument's points are to be read.
+type Kind uint8
+
+const (
+	Sum           Kind = iota // cumulative, only grows
+	UpDownCounter             // cumulative sum that may fall: how many there are
+	Histogram                 // cumulative, exponential or with explicit Bounds
+)
+
+// Instrument describes a metric. Values of sums are integers, of histograms seconds.
+type Instrument struct {
+	Name        string
+	Unit        string // UCUM
+	Description string
+	Kind        Kind
+	Attributes  []string  // on its points, where known
+	Optional    []string  // on its points if asked for, see Options.Attributes
+	Bounds      []float64 // with Options.ExplicitBuckets
+}
+
+type instrument int
+
+const (
+	tcpConnectionCount instrument = iota
+	tcpConnectionOpened
+	tcpConnectionClosed
+	tcpConnectionFailed
+	tcpConnectionDuration
+	tcpHandshakeDuration
+	networkIO
+	packetCount
+	tcpRetransmits
+	tcpRTT
+	tcpRTTMin
+	tcpOutOfOrder
+	tcpZeroWindow
+	tcpResets
+	packetDrops
+	httpServerDuration
+	httpClientDuration
+	instrumentCount
+)
+
+var (
+	connectionOptional = OptionalAttributes()
+
+	// Twice to two and a half times per step: round-trip times from a host to a continent.
+	rttBounds = []float64{0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5}
+	// From a request's worth to half a day.
+	lifeBounds = []float64{0.001, 0.01, 0.1, 1, 10, 60, 300, 1800, 7200, 43200}
+	// As the HTTP conventions advise.
+	httpBounds = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
+)
+
+var instruments = [instrumentCount]Instrument{
+	tcpConnectionCount: {"network.tcp.connection.count", "{connection}",
+		"TCP connections by state at the time of collection.",
+		UpDownCounter, []string{attrConnectionState}, connectionOptional, nil},
+	tcpConnectionOpened: {"network.tcp.connection.opened", "{connection}",
+		"TCP connections that were established.",
+		Sum, []string{attrHandshakeRole}, connectionOptional, nil},
+	tcpConnectionClosed: {"network.tcp.connection.closed", "{connection}",
+		"Established TCP connections that ended, by what ended them.",
+		Sum, []string{attrCloseReason}, connectionOptional, nil},
+	tcpConnectionFailed: {"network.tcp.connection.failed", "{connection}",
+		"Attempts to connect that did not become a TCP connection, by error.",
+		Sum, []string{attrErrorType}, connectionOptional, nil},
+	tcpConnectionDuration: {"network.tcp.connection.duration", "s",
+		"Time from the establishment of TCP connections to their end.",
+		Histogram, nil, connectionOptional, lifeBounds},
+	tcpHandshakeDuration: {"network.tcp.handshake.duration", "s",
+		"Time that TCP handshakes waited for the peer: SYN to SYN-ACK at the client, SYN-ACK to ACK at the server.",
+		Histogram, []string{attrHandshakeRole}, connectionOptional, rttBounds},
+	networkIO: {"network.io", "By",
+		"Payload of TCP connections. Each byte counts once, however often it was retransmitted.",
+		Sum, []string{attrIODirection}, connectionOptional, nil},
+	packetCount: {"network.packet.count", "{packet}",
+		"TCP segments, retransmissions and bare acknowledgments included.",
+		Sum, []string{attrIODirection}, connectionOptional, nil},
+	tcpRetransmits: {"network.tcp.retransmits", "{packet}",
+		"TCP segments that were sent again, by what made the kernel do so.",
+		Sum, []string{attrRetransmitType}, nil, nil},
+	tcpRTT: {"network.tcp.rtt", "s",
+		"Smoothed round-trip time of TCP connections: one value per collection for each that moved payload, and one at its end.",
+		Histogram, nil, connectionOptional, rttBounds},
+	tcpRTTMin: {"network.tcp.rtt.min", "s",
+		"Least recent round-trip time of TCP connections, taken together with network.tcp.rtt: the difference is queueing.",
+		Histogram, nil, connectionOptional, rttBounds},
+	tcpOutOfOrder: {"network.tcp.out_of_order", "{packet}",
+		"TCP segments that arrived out of order.",
+		Sum, nil, connectionOptional, nil},
+	tcpZeroWindow: {"network.tcp.zero_window", "{connection}",
+		"TCP connections stopped by a closed window at the time of collection; transmit: the peer's reader is behind, receive: the reader here.",
+		UpDownCounter, []string{attrIODirection}, connectionOptional, nil},
+	tcpResets: {"network.tcp.resets", "{packet}",
+		"TCP resets sent and received, with the kernel's reason for those sent.",
+		Sum, []string{attrIODirection, attrResetReason}, nil, nil},
+	packetDrops: {"network.packet.drops", "{packet}",
+		"Packets that the kernel dropped, by its own reason or, where it gives none, the function that dropped them.",
+		Sum, []string{attrDropReason, attrIODirection}, nil, nil},
+	httpServerDuration: {"http.server.request.duration", "s",
+		"Duration of HTTP server requests.",
+		Histogram, []string{attrMethod, attrURLScheme, attrStatusCode, attrErrorType, attrProtocolVersion}, nil, httpBounds},
+	httpClientDuration: {"http.client.request.duration", "s",
+		"Duration of HTTP client requests.",
+		Histogram, []string{attrMethod, attrURLScheme, attrStatusCode, attrErrorType, attrProtocolVersion, attrServerAddress, attrServerPort}, nil, httpBounds},
+}
+
+// Instruments are all metrics that may be emitted, in the order in which they are. To be read only.
+func Instruments() []Instrument { return instruments[:] }

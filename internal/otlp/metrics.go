@@ -1,0 +1,123 @@
+package otlp
+
+import (
+	"cmp"
+	"slices"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/owner"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+// Metrics builds the metrics: of the connection table and the kernel's counts at each Collect, and of all
+// calls since the start.
+type Metrics struct {
+	clock
+	options  Options
+	disabled [instrumentCount]bool
+	counts   counts
+	calls    *conn.Owners[calls]
+	sinceNs  uint64 // CLOCK_REALTIME of the collection before, or of the start
+}
+
+// NewMetrics makes a builder without any series.
+func NewMetrics(options Options, environment Environment) *Metrics {
+	options.MaxSets = cmp.Or(options.MaxSets, 2000)
+	m := &Metrics{
+		options: options,
+		counts:  newCounts(options.Limits, environment),
+		calls:   conn.NewOwners[calls](options.Limits),
+	}
+	for id := range instruments {
+		m.disabled[id] = options.Disabled[instruments[id].Name]
+	}
+	return m
+}
+
+// Begin tells the start.
+func (m *Metrics) Begin(begin *wire.Begin) {
+	m.SetOffset(begin.OffsetNs)
+	m.sinceNs = m.wall(begin.TimeNs)
+}
+
+// Call counts a call that has ended. c is its connection, nil where it is not known any more.
+func (m *Metrics) Call(call *l7.Call, c *conn.Connection) {
+	entry := m.calls.Of(ownerOf(c), m.sinceNs)
+	entry.Touch()
+	entry.Value.add(call, c, &m.options)
+}
+
+// share is what there is of one owner.
+type share struct {
+	conns  *conn.Owned[conn.Group]
+	counts *conn.Owned[tallies]
+	calls  *conn.Owned[calls]
+}
+
+// Collect makes the metrics at a collection, in an order that depends on owners and attributes alone.
+// table.Collect comes before it.
+func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetric.Metrics {
+	m.counts.add(collection, m.sinceNs)
+	m.SetOffset(collection.OffsetNs)
+	w := &writer{
+		disabled: &m.disabled,
+		version:  m.options.Version,
+		metrics:  pmetric.NewMetrics(),
+		now:      pcommon.Timestamp(m.wall(collection.TimeNs)),
+	}
+	owners, shares, overflow := m.shares(table)
+	for _, o := range owners {
+		w.resource(o, false)
+		w.share(shares[o])
+	}
+	w.resource(owner.Owner{}, true)
+	w.share(overflow)
+
+	m.counts.owners.Sweep()
+	m.calls.Sweep()
+	m.sinceNs = uint64(w.now)
+	return w.metrics
+}
+
+func (m *Metrics) shares(table *conn.Table) (owners []owner.Owner, shares map[owner.Owner]*share, overflow *share) {
+	shares, overflow = map[owner.Owner]*share{}, &share{}
+	of := func(o owner.Owner, isOverflow bool) *share {
+		if isOverflow {
+			return overflow
+		}
+		s, ok := shares[o]
+		if !ok {
+			s = &share{}
+			shares[o] = s
+			owners = append(owners, o)
+		}
+		return s
+	}
+	for entry := range table.Groups().All {
+		of(entry.Owner, entry.Overflow).conns = entry
+	}
+	for entry := range m.counts.owners.All {
+		of(entry.Owner, entry.Overflow).counts = entry
+	}
+	for entry := range m.calls.All {
+		of(entry.Owner, entry.Overflow).calls = entry
+	}
+	slices.SortFunc(owners, conn.CompareOwners)
+	return owners, shares, overflow
+}
+
+func (w *writer) share(s *share) {
+	if s.conns != nil {
+		w.connections(s.conns)
+	}
+	if s.counts != nil {
+		w.tallies(s.counts)
+	}
+	if s.calls != nil {
+		w.calls(s.calls)
+	}
+}

@@ -1,0 +1,70 @@
+package otlp
+
+import (
+	"slices"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/owner"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+// ScopeName is the instrumentation scope of all that is emitted.
+const ScopeName = "github.com/ebpfnet/ebpfnetreceiver"
+
+// Options say what is emitted and how. The zero value is the default.
+type Options struct {
+	Version         string          // of the scope
+	Disabled        map[string]bool // metrics not to emit, by name
+	ExplicitBuckets bool            // explicit-bucket histograms with Instrument.Bounds; else exponential ones
+	Attributes      []string        // optional metric attributes to add, of OptionalAttributes
+	Query           bool            // url.query on spans, each value replaced by REDACTED
+	Limits          conn.Limits     // owners kept, and for how long
+	MaxSets         int             // combinations of attributes per owner and metric group; 0: 2000
+}
+
+// Connections are the options of the connection table that serves these metrics.
+func (o *Options) Connections() conn.Options {
+	has := func(name string) bool { return slices.Contains(o.Attributes, name) }
+	return conn.Options{
+		Limits:  o.Limits,
+		MaxSets: o.MaxSets,
+		Dimensions: conn.Dimensions{
+			NetworkType: has(attrNetworkType),
+			Role:        has(attrHandshakeRole),
+			Peer:        has(attrPeerAddress),
+			ServerPort:  has(attrServerPort),
+		},
+		DurationBounds:  o.bounds(tcpConnectionDuration),
+		HandshakeBounds: o.bounds(tcpHandshakeDuration),
+		RTTBounds:       o.bounds(tcpRTT),
+	}
+}
+
+func (o *Options) bounds(id instrument) []float64 {
+	if !o.ExplicitBuckets {
+		return nil
+	}
+	return instruments[id].Bounds
+}
+
+// Environment is what the builders ask about records.
+type Environment struct {
+	Owners conn.Resolver
+	Facts  wire.Facts
+}
+
+// clock turns CLOCK_MONOTONIC into CLOCK_REALTIME.
+type clock struct{ offsetNs int64 }
+
+// SetOffset takes the distance of CLOCK_REALTIME from CLOCK_MONOTONIC, from wire.Begin and each
+// wire.Collection.
+func (c *clock) SetOffset(offsetNs int64) { c.offsetNs = offsetNs }
+
+func (c *clock) wall(timeNs uint64) uint64 { return uint64(int64(timeNs) + c.offsetNs) }
+
+func ownerOf(c *conn.Connection) owner.Owner {
+	if c == nil {
+		return owner.Owner{}
+	}
+	return c.Owner()
+}

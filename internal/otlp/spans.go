@@ -1,0 +1,199 @@
+package otlp
+
+import (
+	"cmp"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/owner"
+)
+
+// Identity places a span in its trace.
+type Identity struct {
+	TraceID    [16]byte
+	SpanID     [8]byte
+	ParentID   [8]byte // zero: the root
+	TraceState string  // W3C tracestate
+	Flags      uint32  // OTLP SpanFlags: W3C trace flags in the low byte, "parent is remote" above
+}
+
+// Span is what a span is made of.
+type Span struct {
+	Call     *l7.Call
+	Conn     *conn.Connection // nil: not known any more; then the Resource and the addresses are unknown
+	Identity Identity
+}
+
+// Spans accumulates the spans of calls, by Resource.
+type Spans struct {
+	clock
+	options Options
+	traces  ptrace.Traces
+	scopes  map[owner.Owner]ptrace.SpanSlice
+	count   int
+}
+
+// NewSpans makes an empty builder.
+func NewSpans(options Options) *Spans {
+	return &Spans{options: options, traces: ptrace.NewTraces(), scopes: map[owner.Owner]ptrace.SpanSlice{}}
+}
+
+// Len is how many spans Take would hand over.
+func (s *Spans) Len() int { return s.count }
+
+// Take hands over what has accumulated. Resources are in the order of their first span.
+func (s *Spans) Take() ptrace.Traces {
+	taken := s.traces
+	s.traces, s.count = ptrace.NewTraces(), 0
+	clear(s.scopes)
+	return taken
+}
+
+func (s *Spans) of(o owner.Owner) ptrace.SpanSlice {
+	spans, ok := s.scopes[o]
+	if !ok {
+		resource := s.traces.ResourceSpans().AppendEmpty()
+		resource.SetSchemaUrl(SchemaURL)
+		writeResource(o, resource.Resource().Attributes())
+		scope := resource.ScopeSpans().AppendEmpty()
+		scope.SetSchemaUrl(SchemaURL)
+		writeScope(s.options.Version, scope.Scope())
+		spans = scope.Spans()
+		s.scopes[o] = spans
+	}
+	return spans
+}
+
+// Add makes a span by the HTTP conventions.
+//
+// Its times are those of the first byte of the request and the last byte of the answer; where one of the
+// two was not seen, the nearest that was stands in its place, and Capture or Error says that it was not.
+func (s *Spans) Add(in Span) {
+	call := in.Call
+	span := s.of(ownerOf(in.Conn)).AppendEmpty()
+	s.count++
+	span.SetTraceID(in.Identity.TraceID)
+	span.SetSpanID(in.Identity.SpanID)
+	span.SetParentSpanID(in.Identity.ParentID)
+	span.TraceState().FromRaw(in.Identity.TraceState)
+	span.SetFlags(in.Identity.Flags)
+	span.SetKind(ptrace.SpanKindClient)
+	if call.Server {
+		span.SetKind(ptrace.SpanKindServer)
+	}
+	start := cmp.Or(call.StartNs, call.ResponseStartNs, call.EndNs)
+	end := max(cmp.Or(call.EndNs, call.ResponseStartNs, call.StartNs), start)
+	span.SetStartTimestamp(pcommon.Timestamp(s.wall(start)))
+	span.SetEndTimestamp(pcommon.Timestamp(s.wall(end)))
+
+	attributes := span.Attributes()
+	attributes.EnsureCapacity(24)
+	span.SetName(s.request(call, in.Conn, attributes))
+	s.response(call, attributes)
+	if in.Conn != nil {
+		ends(call, in.Conn, attributes)
+	}
+	if failure := errorType(call); failure != "" {
+		attributes.PutStr(attrErrorType, failure)
+		span.Status().SetCode(ptrace.StatusCodeError)
+	}
+	if call.Capture != l7.Complete {
+		attributes.PutStr(attrCapture, call.Capture.String())
+	}
+	for _, header := range call.Headers {
+		putHeader(header, attributes)
+	}
+}
+
+// request writes the attributes of the request and returns the span's name: the method alone, as no
+// template of the path is known.
+func (s *Spans) request(call *l7.Call, c *conn.Connection, to pcommon.Map) (name string) {
+	name = "HTTP"
+	switch method := knownMethod(call.Method); method {
+	case "":
+	case methodOther:
+		to.PutStr(attrMethod, methodOther)
+		to.PutStr(attrMethodOriginal, text(call.Method))
+	default:
+		to.PutStr(attrMethod, method)
+		name = method
+	}
+	target := parseTarget(call.Method, call.Target)
+	to.PutStr(attrURLScheme, target.scheme)
+	path, query := text(target.path), ""
+	putStr(to, attrURLPath, path)
+	if s.options.Query && target.query != "" {
+		query = text(redactQuery(target.query))
+		to.PutStr(attrURLQuery, query)
+	}
+	server := serverOf(call, &target, c)
+	putStr(to, attrServerAddress, text(server.name()))
+	putPort(to, attrServerPort, server.port)
+	if !call.Server && path != "" && server.host != "" {
+		to.PutStr(attrURLFull, fullURL(call, &target, path, query))
+	}
+	if call.RequestBody >= 0 {
+		to.PutInt(attrRequestBodySize, call.RequestBody)
+	}
+	putStr(to, attrUserAgent, text(call.UserAgent))
+	return name
+}
+
+// fullURL writes the URL with the authority as it was sent, without what may be secret.
+func fullURL(call *l7.Call, target *target, path, query string) string {
+	authority, userinfo := target.authority, target.userinfo
+	if authority == "" {
+		authority, userinfo = cutUserinfo(call.Authority)
+	}
+	url := make([]byte, 0, 64+len(authority)+len(path)+len(query))
+	url = append(append(url, target.scheme...), "://"...)
+	if userinfo {
+		url = append(url, redacted+":"+redacted+"@"...)
+	}
+	url = append(append(url, text(authority)...), path...)
+	if query != "" {
+		url = append(append(url, '?'), query...)
+	}
+	return string(url)
+}
+
+func (s *Spans) response(call *l7.Call, to pcommon.Map) {
+	to.PutStr(attrProtocolName, "http")
+	putStr(to, attrProtocolVersion, call.ProtocolVersion)
+	if call.Status != 0 {
+		to.PutInt(attrStatusCode, int64(call.Status))
+	}
+	if call.ResponseBody >= 0 && call.Status != 0 {
+		to.PutInt(attrResponseBodySize, call.ResponseBody)
+	}
+}
+
+// ends writes the two ends of the connection, as this side sees them.
+func ends(call *l7.Call, c *conn.Connection, to pcommon.Map) {
+	local, remote := c.Local(), c.Remote()
+	peer := remote.Addr().String()
+	to.PutStr(attrPeerAddress, peer)
+	putPort(to, attrPeerPort, remote.Port())
+	to.PutStr(attrLocalAddress, local.Addr().String())
+	putPort(to, attrLocalPort, local.Port())
+	if call.Server {
+		to.PutStr(attrClientAddress, peer)
+		putPort(to, attrClientPort, remote.Port())
+	}
+}
+
+func putHeader(header l7.Header, to pcommon.Map) {
+	name := attrRequestHeader + header.Name
+	if header.Response {
+		name = attrResponseHeader + header.Name
+	}
+	values, ok := to.Get(name)
+	if !ok {
+		values = to.PutEmpty(name)
+		values.SetEmptySlice()
+	}
+	values.Slice().AppendEmpty().SetStr(text(header.Value))
+}
