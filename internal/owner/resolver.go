@@ -1,0 +1,192 @@
+package owner
+
+import (
+	"time"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+const (
+	// maxCgroups and maxProcesses bound the two caches, which forget what was not used lately: at most
+	// twice as many entries of ≈200 bytes each.
+	maxCgroups   = 4096
+	maxProcesses = 8192
+
+	// processFresh is how long an answer about a process is taken to hold. A pid is reused only after all
+	// others were, which takes longer on any machine that is not out of pids.
+	processFresh = time.Second
+	// processLinger is how long after a process was last seen its pid is still taken for it: its sockets
+	// may say something after it is gone.
+	processLinger = time.Minute
+	// What is not known is asked for again after retryFirst, then after twice as long each time, up to
+	// retryLast.
+	retryFirst = time.Second
+	retryLast  = time.Minute
+
+	// tick is the unit of wire.Process.StartTicks: the kernel shows all processes USER_HZ = 100.
+	tick = uint64(10 * time.Millisecond)
+)
+
+// Resolver tells the owner of a record. Time is that of the records, so that a replayed recording gets
+// the same answers; for one goroutine.
+//
+// A socket's cgroup decides, if it is a container's or pod's: it is fixed when the socket is made, needs no
+// process and is never reused. Otherwise the process decides, by its own cgroup. Pids are reused, so a
+// process is known by its pid and start: a new start under the same pid is another process, and a process
+// that started after the time of the record is not the one that the record means. What is left to chance: a
+// pid that went to another process less than processFresh ago, or, if both are gone, processLinger.
+type Resolver struct {
+	facts     wire.Facts
+	cgroups   *cache[uint64, *cgroup]
+	processes *cache[uint32, *process]
+	nowNs     uint64 // latest time of a record
+}
+
+// cgroup is what is known of a cgroup.
+type cgroup struct {
+	owner Owner // of a container or pod
+	unit  string
+	state cgroupState
+	retry retry // while unknown
+}
+
+type cgroupState uint8
+
+const (
+	cgroupUnknown   cgroupState = iota // its path is not known, it may be a container's
+	cgroupSilent                       // the root
+	cgroupHost                         // certainly outside containers, as far as its path tells
+	cgroupContainer                    // a container or pod
+)
+
+// process is what is known of a pid.
+type process struct {
+	owner     Owner
+	alive     bool   // it was there when it was asked for
+	startNs   uint64 // CLOCK_MONOTONIC, rounded down to a tick
+	checkedNs uint64 // when it was last asked for
+	seenNs    uint64 // when it was last there
+	retry     retry // while not there
+}
+
+// retry spaces out questions that got no answer.
+type retry struct {
+	atNs uint64
+	wait uint64
+}
+
+func (r *retry) next(nowNs uint64) {
+	r.wait = min(max(2*r.wait, uint64(retryFirst)), uint64(retryLast))
+	r.atNs = nowNs + r.wait
+}
+
+// NewResolver gives a Resolver with empty caches.
+func NewResolver(facts wire.Facts) *Resolver {
+	return &Resolver{
+		facts:     facts,
+		cgroups:   newCache[uint64, *cgroup](maxCgroups),
+		processes: newCache[uint32, *process](maxProcesses),
+	}
+}
+
+// Resolve gives the owner that ref means. comm is the name that the kernel gave with ref.TGID, "" if none;
+// timeNs is a time (CLOCK_MONOTONIC) at which ref was true: of the record, or earlier, such as the opening
+// of its connection.
+func (r *Resolver) Resolve(ref wire.OwnerRef, comm string, timeNs uint64) Owner {
+	r.nowNs = max(r.nowNs, timeNs)
+	group := r.cgroup(ref.CgroupID)
+	if group != nil && group.state == cgroupContainer {
+		return group.owner
+	}
+	if ref.TGID != 0 {
+		if owner, ok := r.process(ref.TGID, timeNs); ok {
+			return owner
+		}
+		// It is gone, but what the kernel said of it holds, unless it may have been in a container.
+		if group == nil || group.state != cgroupUnknown {
+			return processOwner(ref.TGID, comm, group.serviceUnit())
+		}
+	}
+	if unit := group.serviceUnit(); unit != "" {
+		return processOwner(0, "", unit)
+	}
+	return unknownOwner(ref)
+}
+
+func (c *cgroup) serviceUnit() string {
+	if c == nil {
+		return ""
+	}
+	return c.unit
+}
+
+// cgroup gives what is known of a cgroup; nil: the record has none.
+func (r *Resolver) cgroup(id uint64) *cgroup {
+	if id == 0 {
+		return nil
+	}
+	group, ok := r.cgroups.get(id)
+	if ok && (group.state != cgroupUnknown || r.nowNs < group.retry.atNs) {
+		return group
+	}
+	if !ok {
+		group = &cgroup{}
+		r.cgroups.put(id, group)
+	}
+	path, ok := r.facts.CgroupPath(id)
+	if !ok {
+		group.retry.next(r.nowNs)
+		return group
+	}
+	identity := Parse(path)
+	switch {
+	case path == "/" || path == "":
+		group.state = cgroupSilent
+	case identity.InContainer():
+		group.state, group.owner = cgroupContainer, containerOwner(identity)
+	default:
+		group.state, group.unit = cgroupHost, identity.Unit
+	}
+	return group
+}
+
+// process gives the owner by the process that had the pid at timeNs; false: it is not known.
+func (r *Resolver) process(tgid uint32, timeNs uint64) (Owner, bool) {
+	p, ok := r.processes.get(tgid)
+	switch {
+	case !ok:
+		p = &process{}
+		r.processes.put(tgid, p)
+		r.ask(tgid, p)
+	case p.alive && r.nowNs >= p.checkedNs+uint64(processFresh), !p.alive && r.nowNs >= p.retry.atNs:
+		r.ask(tgid, p)
+	}
+	switch {
+	case p.owner == (Owner{}):
+		return Owner{}, false
+	case timeNs != 0 && p.startNs > timeNs+tick: // a tick for the rounding of other clocks
+		return Owner{}, false
+	case !p.alive && max(timeNs, p.seenNs)-p.seenNs > uint64(processLinger):
+		return Owner{}, false
+	}
+	return p.owner, true
+}
+
+// ask brings what is known of a pid up to date. A process that is gone keeps its owner for processLinger.
+func (r *Resolver) ask(tgid uint32, p *process) {
+	p.checkedNs = r.nowNs
+	found, ok := r.facts.Process(tgid)
+	if p.alive = ok; !ok {
+		p.retry.next(r.nowNs)
+		return
+	}
+	p.retry = retry{}
+	p.seenNs = r.nowNs
+	p.startNs = found.StartTicks * tick
+	identity := Parse(found.Cgroup)
+	if identity.InContainer() {
+		p.owner = containerOwner(identity)
+	} else {
+		p.owner = processOwner(tgid, found.Executable, identity.Unit)
+	}
+}
