@@ -86,29 +86,32 @@ func run() error {
 		last.Sizes = append(last.Sizes, size)
 	}
 	report(last)
-	for i, next := 0, 0; i < len(last.Sizes); i++ {
-		if last.Sizes[i] >= 0 {
+	for _, size := range last.Sizes {
+		if size >= 0 {
 			// Exactly the announced number of bytes, though a process left behind may still write.
-			_, _ = io.CopyN(port, files[next], last.Sizes[i])
-			next++
+			if _, err := io.CopyN(port, files[0], size); err != nil {
+				return fmt.Errorf("send %s: %w", files[0].Name(), err)
+			}
+			files = files[1:]
 		}
 	}
+	// The driver queues what is written and returns at once: to power off before the host has read it
+	// all would lose the end. The host answers with a byte when it has.
+	_, _ = port.Read(make([]byte, 1))
 	return nil
 }
 
 // openPort opens the virtio-serial port to the host. It carries bytes as they are, which a console
 // would not: no line discipline, no kernel messages in between.
-func openPort(wait time.Duration) (io.Writer, error) {
+func openPort(wait time.Duration) (io.ReadWriter, error) {
 	for deadline := time.Now().Add(wait); ; time.Sleep(10 * time.Millisecond) {
 		if names, _ := filepath.Glob("/sys/class/virtio-ports/vport*"); len(names) > 0 {
-			// Opened blocking, past the runtime's poller: a blocking write returns only once the
-			// host has taken the bytes, so that nothing is lost by powering off right after.
-			fd, err := syscall.Open("/dev/"+filepath.Base(names[0]), syscall.O_WRONLY|syscall.O_CLOEXEC, 0)
-			if err == nil {
-				// Only Write is left visible, so that io.Copy does not splice into the port.
-				return struct{ io.Writer }{os.NewFile(uintptr(fd), names[0])}, nil
+			f, err := os.OpenFile("/dev/"+filepath.Base(names[0]), os.O_RDWR, 0)
+			if err != nil {
+				return nil, fmt.Errorf("open virtio port: %w", err)
 			}
-			return nil, fmt.Errorf("open virtio port: %w", err)
+			// Only these two are left visible, so that io.Copy does not splice into the port.
+			return struct{ io.ReadWriter }{f}, nil
 		}
 		if time.Now().After(deadline) {
 			return nil, errors.New("no virtio-serial port: is virtio_console among the modules?")

@@ -96,6 +96,7 @@ func boot(ctx context.Context, accel, image, initrd, dir string, opts options, d
 		header(r)
 	}
 	record, err := d.run(stdout)
+	_, _ = stdin.Write([]byte{'\n'}) // init waits for it before it powers off
 	_, _ = io.Copy(io.Discard, stdout)
 	waitErr := cmd.Wait()
 	log, _ := os.ReadFile(console)
