@@ -25,6 +25,9 @@ type Config struct {
 
 	// Metrics switches single metrics off, by name; what is not listed is on.
 	Metrics map[string]MetricConfig `mapstructure:"metrics"`
+	// MetricAttributes adds attributes to the metrics of connections that are off because each multiplies
+	// the number of series: see "opt-in" in documentation.md.
+	MetricAttributes []string `mapstructure:"metric_attributes"`
 	// Histograms is how distributions are sent: "exponential", or "explicit" for backends without
 	// exponential histograms.
 	Histograms string `mapstructure:"histograms"`

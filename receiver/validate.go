@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/confmap"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
 )
 
 var _ confmap.Validator = (*Config)(nil)
@@ -140,10 +142,19 @@ func (c *Config) validateMetrics(p *problems) {
 	if c.Histograms != exponentialHistograms && c.Histograms != explicitHistograms {
 		p.add("histograms", c.Histograms, "use %s or %s", exponentialHistograms, explicitHistograms)
 	}
-	known := metricNames()
+	var names []string
+	for _, instrument := range otlp.Instruments() {
+		names = append(names, instrument.Name)
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Metrics)) {
-		if !slices.Contains(known, name) {
-			p.add("metrics", name, "there is no such metric; there are: %s", strings.Join(known, ", "))
+		if !slices.Contains(names, name) {
+			p.add("metrics", name, "there is no such metric; there are: %s", strings.Join(names, ", "))
+		}
+	}
+	optional := otlp.OptionalAttributes()
+	for i, name := range c.MetricAttributes {
+		if !slices.Contains(optional, name) {
+			p.add(index("metric_attributes", i), name, "use any of %s", strings.Join(optional, ", "))
 		}
 	}
 }

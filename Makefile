@@ -1,0 +1,124 @@
+# Targets with a "##" comment are what `make help` prints.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+export PATH := $(PATH):/usr/sbin:/sbin
+
+# BPF objects are compared bit by bit with what exactly this compiler makes.
+CLANG_VERSION := 19.1.7
+OCB_VERSION := v0.162.0
+STATICCHECK_VERSION := v0.7.0
+
+KERNELS ?= 5.10 newest
+GOTESTFLAGS ?=
+
+collector := bin/otelcol-ebpfnet
+cache := bin/.cache
+sources := $(shell find bpf internal receiver -name '*.go' ! -name '*_test.go' -o -name '*.o')
+as_root := $(if $(filter 0,$(shell id -u)),,sudo)
+install := internal/tools/install-missing.sh
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+## Building
+
+.PHONY: build
+build: $(collector) ## Build the collector, bin/otelcol-ebpfnet
+
+# The generated main package is made anew only when the list of components or a dependency changed; the rest
+# is the Go build cache's work. -e: the builder tidies the tests of all components too, some of which need
+# modules that cannot be had.
+dist/main.go: builder-config.yaml go.mod go.sum
+	GOFLAGS='-buildvcs=false -e' go run go.opentelemetry.io/collector/cmd/builder@$(OCB_VERSION) \
+		--config=builder-config.yaml --skip-compilation
+
+$(collector): dist/main.go $(sources)
+	cd dist && CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags='-s -w' -o ../$@ .
+
+.PHONY: generate
+generate: clang ## Make all generated files: BPF objects, kernel records, metadata
+	PATH="$(CURDIR)/$(cache)/clang:$$PATH" go generate ./bpf
+	go generate ./receiver
+
+# On releases without clang-19 the newest from 14 on stands in for it. Its objects work, but differ from the
+# committed ones.
+.PHONY: clang
+clang: deps-generate
+	@mkdir -p $(cache)/clang
+	@rm -f $(cache)/clang/*
+	@command -v clang-19 llvm-strip-19 >/dev/null || for version in 18 17 16 15 14; do \
+		if command -v clang-$$version llvm-strip-$$version >/dev/null; then \
+			echo "clang-19 is not here: using clang-$$version; do not commit its objects" >&2; \
+			for tool in clang llvm-strip; do \
+				ln -s "$$(command -v $$tool-$$version)" $(cache)/clang/$$tool-19; \
+			done; \
+			break; \
+		fi; \
+	done
+
+## Checking
+
+.PHONY: test
+test: deps-test vet check-objects ## Everything that can be tested on this machine
+	@kernels=ok; $(MAKE) --no-print-directory test-kernels || kernels=failed; \
+	go test $(GOTESTFLAGS) ./... || exit 1; \
+	[ $$kernels = ok ] || { echo 'FAIL: the tests on other kernels failed, see above'; exit 1; }
+
+.PHONY: vet
+vet:
+	go vet ./...
+
+# What runs in a virtual machine is what runs here: the compiled tests of the packages that touch the kernel.
+.PHONY: test-kernels
+test-kernels: deps-test ## Kernel tests in virtual machines: KERNELS="5.10 6.1 …"
+	@echo "No test runs in a virtual machine yet (KERNELS=$(KERNELS))"
+
+# A copy is compiled, so that a check changes nothing. Another clang makes other code from the same source:
+# then there is nothing to compare.
+.PHONY: check-objects
+check-objects: deps-generate
+	@found=$$(clang-19 --version 2>/dev/null | sed -n 's/.*clang version \([0-9.]*\).*/\1/p'); \
+	if [ "$$found" != $(CLANG_VERSION) ]; then \
+		echo "BPF objects: not compared with their source, that takes clang $(CLANG_VERSION); here is $${found:-none}"; \
+		exit 0; \
+	fi; \
+	copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && \
+	cp -R go.mod go.sum bpf internal "$$copy" && (cd "$$copy" && go generate ./bpf) && \
+	for file in bpf/*_bpfel.o bpf/*_bpfel.go internal/wire/types_generated.go; do \
+		cmp "$$file" "$$copy/$$file" || { echo "$$file is not what its source makes: run make generate"; exit 1; }; \
+	done && echo "BPF objects: all are what their source compiles to"
+
+.PHONY: lint
+lint: deps-generate vet ## gofmt, go vet, staticcheck, clang-format
+	@unformatted=$$(gofmt -l bpf examples internal lab receiver); \
+	[ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
+	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) ./...
+	clang-format-19 --dry-run -Werror bpf/*.c bpf/*.h
+
+## Running
+
+.PHONY: run
+run: deps-run build ## Two network namespaces with real traffic, watched; DURATION=20s ends it
+	@DURATION='$(DURATION)' go run ./examples/demo
+
+.PHONY: run-host
+run-host: build ## Watch the whole host and print what is seen
+	$(as_root) $(collector) --config examples/host/collector.yaml
+
+## Housekeeping
+
+.PHONY: deps deps-run deps-test deps-generate
+deps: deps-test deps-generate ## Install the Debian packages that are missing
+deps-run:
+	@$(install) nginx:nginx curl:curl wrk:wrk ip:iproute2 nft:nftables
+deps-test: deps-run
+	@$(install) qemu-system-x86_64:qemu-system-x86 /usr/bin/busybox:busybox-static cpio:cpio xz:xz-utils
+deps-generate:
+	@$(install) clang-19:clang-19 llvm-strip-19:llvm-19 clang-format-19:clang-format-19 \
+		/usr/include/bpf/bpf_helpers.h:libbpf-dev
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin dist

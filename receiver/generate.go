@@ -1,0 +1,3 @@
+package receiver
+
+//go:generate go run ../internal/tools/metagen .
