@@ -1,0 +1,77 @@
+// Package buffer lends byte slices under one limit, so that whatever peers send, the memory that is held
+// for bytes waiting to be understood stays bounded.
+package buffer
+
+import "math/bits"
+
+const (
+	minShift = 6  // 64 bytes: a partial header line
+	maxShift = 16 // 64 KiB: more than any record carries
+	classes  = maxShift - minShift + 1
+	keep     = 64 // free buffers kept per size class
+)
+
+// Pool lends buffers whose capacity is a power of two. Not for concurrent use.
+type Pool struct {
+	limit int
+	held  int
+	free  [classes][][]byte
+}
+
+// New makes a pool that lends at most limit bytes at any time.
+func New(limit int) *Pool { return &Pool{limit: limit} }
+
+// Held is how many bytes are lent.
+func (p *Pool) Held() int { return p.held }
+
+// Get lends an empty buffer with room for n bytes; nil when the limit or the largest size is exceeded.
+func (p *Pool) Get(n int) []byte {
+	class := classOf(n)
+	if class >= classes {
+		return nil
+	}
+	size := 1 << (class + minShift)
+	if p.held+size > p.limit {
+		return nil
+	}
+	p.held += size
+	if list := p.free[class]; len(list) > 0 {
+		b := list[len(list)-1]
+		p.free[class] = list[:len(list)-1]
+		return b
+	}
+	return make([]byte, 0, size)
+}
+
+// Put takes back a buffer that Get or Append lent; nil is nothing.
+func (p *Pool) Put(b []byte) {
+	if cap(b) == 0 {
+		return
+	}
+	p.held -= cap(b)
+	class := classOf(cap(b))
+	if len(p.free[class]) < keep {
+		p.free[class] = append(p.free[class], b[:0])
+	}
+}
+
+// Append is append for a lent buffer. When there is no room, it returns b unchanged and false.
+func (p *Pool) Append(b, data []byte) ([]byte, bool) {
+	if len(b)+len(data) <= cap(b) {
+		return append(b, data...), true
+	}
+	bigger := p.Get(len(b) + len(data))
+	if bigger == nil {
+		return b, false
+	}
+	bigger = append(append(bigger, b...), data...)
+	p.Put(b)
+	return bigger, true
+}
+
+func classOf(n int) int {
+	if n <= 1<<minShift {
+		return 0
+	}
+	return bits.Len(uint(n-1)) - minShift
+}

@@ -1,0 +1,57 @@
+package l7
+
+import (
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/buffer"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/http1"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/stream"
+)
+
+// state is where a direction is within its messages.
+type state uint8
+
+const (
+	lost       state = iota // looking for a head at the start of a record
+	tentative               // a record began like a head, and was too short to tell
+	boundary                // before a message
+	head                    // in its head
+	length                  // in content of known length
+	chunked                 // in chunked content
+	trailer                 // in the trailer section after that
+	untilClose              // in content as long as the connection
+	finished                // after the last message of the connection
+)
+
+// direction is one direction of an HTTP/1 connection.
+type direction struct {
+	stream  stream.Stream
+	state   state
+	blocked bool // waits for the other direction
+	waited  bool // has waited for it in vain
+	holed   bool // records were lost since framing was
+	head    http1.Head
+	chunks  http1.Chunks
+	probe   []byte // what was seen in tentative
+	left    int64  // of content of known length
+	body    int64  // content so far
+	lastNs  uint64 // last record that was parsed
+	current *exchange
+
+	startNs       uint64 // of the message: record with its first byte
+	startSequence uint32
+	startTGID     uint32
+}
+
+func (d *direction) release(pool *buffer.Pool) {
+	d.stream.Reset(pool)
+	d.head.Release(pool)
+	pool.Put(d.probe)
+	d.probe = nil
+}
+
+// endOfLost is when a response ended of which the framing was lost, once it is known that it has ended.
+func (d *direction) endOfLost() uint64 {
+	if d.holed {
+		return 0 // its last byte may have been in the hole
+	}
+	return d.lastNs
+}

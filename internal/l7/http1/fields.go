@@ -1,0 +1,108 @@
+package http1
+
+// Name tells the wanted header fields apart.
+type Name uint8
+
+const (
+	None Name = iota
+	Host
+	UserAgent
+	Traceparent
+	Tracestate
+	B3
+	B3TraceID
+	B3SpanID
+	B3ParentSpanID
+	B3Sampled
+	B3Flags
+	Listed // Listed+i is the i-th name of the allow-list
+)
+
+// MaxListed is how long an allow-list can be.
+const MaxListed = 200
+
+// Names says which fields a Sink gets.
+type Names struct {
+	known  bool // the named constants above
+	listed []string
+}
+
+// NewNames makes the set of the constants (if known is set) and an allow-list of lower-case names.
+func NewNames(known bool, listed []string) *Names {
+	return &Names{known: known, listed: listed[:min(len(listed), MaxListed)]}
+}
+
+func (n *Names) find(name []byte) Name {
+	if !n.known {
+		return None
+	}
+	switch len(name) {
+	case 2:
+		if fold(name, "b3") {
+			return B3
+		}
+	case 4:
+		if fold(name, "host") {
+			return Host
+		}
+	case 10:
+		switch name[0] | 0x20 {
+		case 'u':
+			if fold(name, "user-agent") {
+				return UserAgent
+			}
+		case 't':
+			if fold(name, "tracestate") {
+				return Tracestate
+			}
+		case 'x':
+			if fold(name, "x-b3-flags") {
+				return B3Flags
+			}
+		}
+	case 11:
+		switch name[0] | 0x20 {
+		case 't':
+			if fold(name, "traceparent") {
+				return Traceparent
+			}
+		case 'x':
+			if fold(name, "x-b3-spanid") {
+				return B3SpanID
+			}
+		}
+	case 12:
+		if name[0]|0x20 == 'x' {
+			if fold(name, "x-b3-traceid") {
+				return B3TraceID
+			}
+			if fold(name, "x-b3-sampled") {
+				return B3Sampled
+			}
+		}
+	case 17:
+		if fold(name, "x-b3-parentspanid") {
+			return B3ParentSpanID
+		}
+	}
+	return None
+}
+
+func (h *Head) field(name, value []byte, sink Sink) {
+	if h.trailer {
+		return
+	}
+	h.Framing.field(name, value)
+	if h.names == nil {
+		return
+	}
+	if known := h.names.find(name); known != None {
+		sink.Field(known, trim(value))
+	}
+	for i, listed := range h.names.listed {
+		if fold(name, listed) {
+			sink.Field(Listed+Name(i), trim(value))
+			break
+		}
+	}
+}

@@ -1,0 +1,250 @@
+package l7
+
+import (
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/buffer"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/http1"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/stream"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+// earlyAnswerNs is how long a call whose answer is complete waits for the end of its request.
+const earlyAnswerNs = 1e9
+
+// Tracker makes calls of payload records. Not for concurrent use.
+type Tracker struct {
+	options  Options
+	emit     func(*Call)
+	windowNs uint64
+	idleNs   uint64
+
+	connections map[uint64]entry
+	active      []*conn // those of connections that have one
+	sweptNs     uint64  // when entries without one were last looked through
+	lastID      uint64  // the connection of the last record: the next one is likely to be of it too
+	last        *conn
+
+	pool          *buffer.Pool
+	requestNames  *http1.Names
+	responseNames *http1.Names
+	sink          fields
+	spareConns    []*conn
+	spare         []*exchange
+	stats         Stats
+}
+
+// entry is a followed connection. Without conn it is known to be none of ours: its records cost one look.
+type entry struct {
+	conn    *conn
+	sinceNs uint64 // when conn was given up
+}
+
+// spares is how many unused connections and exchanges are kept for reuse.
+const spares = 1024
+
+// NewTracker makes a tracker that hands each finished call to emit, in the order in which the calls of one
+// connection were finished. The Call and the strings in it are valid only during emit.
+func NewTracker(options Options, emit func(*Call)) *Tracker {
+	options = options.withDefaults()
+	t := &Tracker{
+		options:      options,
+		emit:         emit,
+		windowNs:     uint64(options.ReorderWindow),
+		idleNs:       uint64(options.IdleTimeout),
+		connections:  make(map[uint64]entry),
+		pool:         buffer.New(options.MaxBytes),
+		requestNames: http1.NewNames(true, options.Headers),
+	}
+	t.sink.t = t
+	if len(options.Headers) > 0 {
+		t.responseNames = http1.NewNames(false, options.Headers)
+	}
+	return t
+}
+
+// Mark says how a connection begins. It is called before the connection's first record; a connection that
+// was not marked is taken to begin with its first record.
+func (t *Tracker) Mark(connID uint64, origin Origin) {
+	if _, known := t.connections[connID]; known {
+		return
+	}
+	c := t.open(connID)
+	if c == nil {
+		return
+	}
+	c.midStream = origin.MidStream
+	if origin.Sequences && !origin.MidStream {
+		c.directions[receive].stream.Begin(origin.Receive)
+		c.directions[transmit].stream.Begin(origin.Transmit)
+	}
+}
+
+// Payload takes one send or receive call of a connection; data is what was captured of it and is not kept.
+func (t *Tracker) Payload(rec *wire.PayloadRecord, data []byte) {
+	t.stats.Records++
+	side := transmit
+	switch rec.Direction {
+	case wire.DirectionReceive:
+		side = receive
+	case wire.DirectionTransmit:
+	default:
+		return
+	}
+	if rec.Length == 0 {
+		return
+	}
+	c := t.last
+	if c == nil || t.lastID != rec.ConnID {
+		e, known := t.connections[rec.ConnID]
+		if c = e.conn; c == nil {
+			if known {
+				return
+			}
+			if c = t.open(rec.ConnID); c == nil {
+				t.stats.GivenUp[ConnectionsFull]++
+				return
+			}
+		}
+		t.lastID, t.last = rec.ConnID, c
+	}
+	c.push(side, stream.Segment{
+		Sequence: rec.Sequence,
+		Length:   rec.Length,
+		Data:     data[:min(len(data), int(rec.Length))],
+		TimeNs:   rec.Header.TimeNs,
+		TGID:     rec.TGID,
+		Start:    true,
+	})
+	if c.verdict != follow {
+		t.retire(c, rec.Header.TimeNs)
+	}
+}
+
+// Close ends a connection: content that lasts until then is complete, and requests without an answer are
+// emitted with closeError ("connection_closed" if that is empty).
+func (t *Tracker) Close(connID, timeNs uint64, closeError string) {
+	e, known := t.connections[connID]
+	if !known {
+		return
+	}
+	if c := e.conn; c != nil {
+		c.pump(timeNs, true)
+		if c.verdict == follow {
+			c.end(timeNs, closeError)
+		}
+		t.forget(c)
+	}
+	delete(t.connections, connID)
+}
+
+// Flush gives up waiting for what is overdue at timeNs: records that are missing, the rest of requests
+// that were answered early, connections that were idle for too long.
+func (t *Tracker) Flush(timeNs uint64) {
+	// Backwards, as forget puts the last connection in the place of the one that goes. Not over the map:
+	// what is emitted for the same records must come in the same order.
+	for i := len(t.active) - 1; i >= 0; i-- {
+		c := t.active[i]
+		c.pump(timeNs, false)
+		switch {
+		case c.verdict != follow:
+			t.retire(c, timeNs)
+		case c.lastNs+t.idleNs < timeNs:
+			if c.lastNs == 0 { // marked, and no record yet
+				c.lastNs = timeNs
+				continue
+			}
+			t.stats.GivenUp[Idle]++
+			c.unpair()
+			delete(t.connections, c.id)
+			t.forget(c)
+		default:
+			c.emitFinished(timeNs)
+		}
+	}
+	if t.sweptNs+t.idleNs/4 < timeNs {
+		t.sweptNs = timeNs
+		for id, e := range t.connections {
+			if e.conn == nil && e.sinceNs+t.idleNs < timeNs {
+				delete(t.connections, id)
+			}
+		}
+	}
+}
+
+// Stats are the books at this moment.
+func (t *Tracker) Stats() Stats {
+	s := t.stats
+	s.Connections = len(t.connections)
+	s.HeldBytes = t.pool.Held()
+	return s
+}
+
+func (t *Tracker) open(id uint64) *conn {
+	if len(t.connections) >= t.options.MaxConnections {
+		return nil
+	}
+	c := &conn{}
+	if n := len(t.spareConns); n > 0 {
+		c, t.spareConns = t.spareConns[n-1], t.spareConns[:n-1]
+	}
+	c.t, c.id, c.requests = t, id, undecided
+	c.index = len(t.active)
+	t.active = append(t.active, c)
+	t.connections[id] = entry{conn: c}
+	return c
+}
+
+// retire stops following a connection that is none of ours, and remembers that.
+func (t *Tracker) retire(c *conn, timeNs uint64) {
+	c.unpair()
+	if c.verdict == http2 {
+		t.stats.HTTP2++ // the seam for a parser of its own: c.verdict says who speaks from here on
+	} else {
+		t.stats.Opaque++
+	}
+	t.connections[c.id] = entry{sinceNs: timeNs}
+	t.forget(c)
+}
+
+func (t *Tracker) forget(c *conn) {
+	if t.last == c {
+		t.last = nil
+	}
+	end := len(t.active) - 1
+	t.active[c.index] = t.active[end]
+	t.active[c.index].index = c.index
+	t.active[end] = nil
+	t.active = t.active[:end]
+	c.release()
+	if len(t.spareConns) < spares {
+		t.spareConns = append(t.spareConns, c)
+	}
+}
+
+func (t *Tracker) newExchange() *exchange {
+	t.stats.Requests++
+	t.stats.Pending++
+	if n := len(t.spare); n > 0 {
+		e := t.spare[n-1]
+		t.spare = t.spare[:n-1]
+		return e
+	}
+	e := &exchange{}
+	e.reset(t.pool)
+	return e
+}
+
+// finish emits an exchange, if there is a call in it, and takes it back.
+func (t *Tracker) finish(e *exchange) {
+	t.stats.Pending--
+	if e.Method == "" {
+		t.stats.GivenUp[NoMethod]++
+	} else {
+		t.stats.Calls++
+		t.stats.ByCapture[e.Capture]++
+		t.emit(&e.Call)
+	}
+	e.reset(t.pool)
+	if len(t.spare) < spares {
+		t.spare = append(t.spare, e)
+	}
+}
