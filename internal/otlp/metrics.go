@@ -46,6 +46,9 @@ func (m *Metrics) Begin(begin *wire.Begin) {
 
 // Call counts a call that has ended. c is its connection, nil where it is not known any more.
 func (m *Metrics) Call(call *l7.Call, c *conn.Connection) {
+	if m.disabled[httpServerDuration] && m.disabled[httpClientDuration] {
+		return
+	}
 	entry := m.calls.Of(ownerOf(c), m.sinceNs)
 	entry.Touch()
 	entry.Value.add(call, c, &m.options)
