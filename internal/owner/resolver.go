@@ -66,7 +66,7 @@ type process struct {
 	startNs   uint64 // CLOCK_MONOTONIC, rounded down to a tick
 	checkedNs uint64 // when it was last asked for
 	seenNs    uint64 // when it was last there
-	retry     retry // while not there
+	retry     retry  // while not there
 }
 
 // retry spaces out questions that got no answer.

@@ -55,7 +55,7 @@ func (t tracker[K, V]) changed(key K, value V, ok bool) (ask uint64, write bool)
 		return 1, true
 	}
 	last.asks++
-	if last.value == value && last.ok == ok {
+	if last.ok == ok && (!ok || last.value == value) {
 		return 0, false
 	}
 	last.value, last.ok = value, ok
