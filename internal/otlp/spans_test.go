@@ -1,0 +1,289 @@
+package otlp
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+var identity = Identity{
+	TraceID: [16]byte{1, 2, 3}, SpanID: [8]byte{4, 5}, ParentID: [8]byte{6}, TraceState: "vendor=1", Flags: 0x301,
+}
+
+// bothEnds is a connection's client end (1) and server end (2).
+func bothEnds() *pipeline {
+	p := newPipeline(Options{})
+	p.Conn(client(1, startNs+1e9, wire.RecordConnOpen))
+	p.Conn(serverEnd(2, startNs+1e9, wire.RecordConnOpen))
+	return p
+}
+
+func newSpans(options Options) *Spans {
+	s := NewSpans(options)
+	s.SetOffset(offsetNs)
+	return s
+}
+
+// spanOf is the span of one call on the end that it belongs to.
+func spanOf(t *testing.T, options Options, call *l7.Call) (ptrace.Span, map[string]any) {
+	t.Helper()
+	p := bothEnds()
+	s := newSpans(options)
+	s.Add(Span{Call: call, Conn: p.get(call.ConnID), Identity: identity})
+	traces := s.Take()
+	require.Equal(t, 1, traces.SpanCount())
+	span := traces.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0)
+	return span, span.Attributes().AsRaw()
+}
+
+func TestSpansAreAsTheGoldenFileSays(t *testing.T) {
+	p := bothEnds()
+	s := newSpans(Options{Version: "1.2.3", Query: true})
+	add := func(call *l7.Call) { s.Add(Span{Call: call, Conn: p.get(call.ConnID), Identity: identity}) }
+	add(get(1, false))
+	add(get(2, true))
+	broken := get(2, true)
+	broken.Method, broken.Status, broken.EndNs, broken.ResponseStartNs = "BREW", 0, 0, 0
+	broken.Error, broken.Capture, broken.RequestBody, broken.ResponseBody = "connection_reset", l7.Gap, -1, -1
+	broken.Headers = []l7.Header{{Name: "x-tenant", Value: "a"}, {Name: "x-tenant", Value: "b"}, {Name: "server", Value: "nginx", Response: true}}
+	add(broken)
+	orphan := get(9, false)
+	orphan.Authority = ""
+	add(orphan)
+	assert.Equal(t, 4, s.Len())
+	traces := s.Take()
+	assert.Zero(t, s.Len())
+	goldenTraces(t, "spans", traces)
+}
+
+func TestTheStatusOfASpanIsThatOfItsSide(t *testing.T) {
+	for _, c := range []struct {
+		status         int
+		failure        string
+		client, server string // error.type
+	}{
+		{200, "", "", ""},
+		{302, "", "", ""},
+		{404, "", "404", ""},
+		{500, "", "500", "500"},
+		{0, "connection_reset", "connection_reset", "connection_reset"},
+		{200, "truncated_body", "truncated_body", "truncated_body"},
+	} {
+		for id, want := range map[uint64]string{1: c.client, 2: c.server} {
+			call := get(id, id == 2)
+			call.Status, call.Error = c.status, c.failure
+			span, attributes := spanOf(t, Options{}, call)
+			if want == "" {
+				assert.Equal(t, ptrace.StatusCodeUnset, span.Status().Code())
+				assert.NotContains(t, attributes, attrErrorType)
+				continue
+			}
+			assert.Equal(t, ptrace.StatusCodeError, span.Status().Code())
+			assert.Equal(t, want, attributes[attrErrorType])
+		}
+	}
+}
+
+func TestNamesComeFromKnownMethodsAlone(t *testing.T) {
+	for sent, want := range map[string]struct{ name, method, original any }{
+		"GET":   {"GET", "GET", nil},
+		"QUERY": {"QUERY", "QUERY", nil},
+		"get":   {"HTTP", "_OTHER", "get"},
+		"BREW":  {"HTTP", "_OTHER", "BREW"},
+		"":      {"HTTP", nil, nil},
+	} {
+		call := get(2, true)
+		call.Method = sent
+		span, attributes := spanOf(t, Options{}, call)
+		assert.Equal(t, want.name, span.Name())
+		assert.Equal(t, want.method, attributes[attrMethod])
+		assert.Equal(t, want.original, attributes[attrMethodOriginal])
+	}
+}
+
+func TestTargetsInEveryForm(t *testing.T) {
+	for _, c := range []struct {
+		method, target, authority string
+		path, query, full, server any
+		port                      any
+	}{
+		{"GET", "/", "shop", "/", nil, "http://shop/", "shop", int64(80)},
+		{"GET", "/a?b=c", "shop:8080", "/a", "b=REDACTED", "http://shop:8080/a?b=REDACTED", "shop", int64(8080)},
+		{"GET", "/a?", "shop", "/a", nil, "http://shop/a", "shop", int64(80)},
+		{"GET", "/a?b=1&token&c=&&d=e=f", "shop", "/a", "b=REDACTED&REDACTED&c=REDACTED&&d=REDACTED",
+			"http://shop/a?b=REDACTED&REDACTED&c=REDACTED&&d=REDACTED", "shop", int64(80)},
+		{"GET", "http://u:pw@other:81/x?y=z", "shop", "/x", "y=REDACTED", "http://REDACTED:REDACTED@other:81/x?y=REDACTED", "other", int64(81)},
+		{"GET", "HTTPS://other", "shop", "/", nil, "https://other/", "other", int64(443)},
+		{"GET", "/", "u:pw@shop", "/", nil, "http://REDACTED:REDACTED@shop/", "shop", int64(80)},
+		{"GET", "/", "[2001:db8::1]:8080", "/", nil, "http://[2001:db8::1]:8080/", "2001:db8::1", int64(8080)},
+		{"GET", "/", "[2001:db8::1]", "/", nil, "http://[2001:db8::1]/", "2001:db8::1", int64(80)},
+		{"OPTIONS", "*", "shop", nil, nil, nil, "shop", int64(80)},
+		{"CONNECT", "other:443", "other:443", nil, nil, nil, "other", int64(443)},
+		{"GET", "", "", nil, nil, nil, "10.0.0.2", int64(80)},
+		{"GET", "/a", "", "/a", nil, nil, "10.0.0.2", int64(80)},
+		{"GET", "/a", "shop:notaport", "/a", nil, nil, "10.0.0.2", int64(80)},
+		{"GET", "/a", "[::1", "/a", nil, nil, "10.0.0.2", int64(80)},
+		{"GET", "ftp://other/x", "shop", nil, nil, nil, "shop", int64(80)},
+		{"GET", "/\xff", "shop", "/\uFFFD", nil, "http://shop/\uFFFD", "shop", int64(80)},
+	} {
+		call := get(1, false)
+		call.Method, call.Target, call.Authority = c.method, c.target, c.authority
+		_, attributes := spanOf(t, Options{Query: true}, call)
+		assert.Equal(t, c.path, attributes[attrURLPath], c.target)
+		assert.Equal(t, c.query, attributes[attrURLQuery], c.target)
+		assert.Equal(t, c.full, attributes[attrURLFull], c.target)
+		assert.Equal(t, c.server, attributes[attrServerAddress], c.target)
+		assert.Equal(t, c.port, attributes[attrServerPort], c.target)
+	}
+}
+
+func TestASecretInTheRequestIsInNoExportedByte(t *testing.T) {
+	const secret = "hunter2"
+	for _, query := range []bool{false, true} {
+		for _, target := range []string{
+			"/a?password=" + secret, "/a?" + secret, "/a?x=1&" + secret + "&y", "/a?x=y=" + secret, "/a#" + secret,
+			"http://" + secret + "@shop/", "http://u:" + secret + "@shop/?" + secret, "ftp://u:" + secret + "@shop/",
+		} {
+			for _, id := range []uint64{1, 2} {
+				p := bothEnds()
+				s := newSpans(Options{Query: query})
+				call := get(id, id == 2)
+				call.Target, call.Authority = target, "u:"+secret+"@shop"
+				s.Add(Span{Call: call, Conn: p.get(id), Identity: identity})
+				p.Call(call, p.get(id))
+				bytes, err := (&ptrace.JSONMarshaler{}).MarshalTraces(s.Take())
+				require.NoError(t, err)
+				assert.NotContains(t, string(bytes), secret, target)
+				each(p.collect(), func(_ pmetric.ResourceMetrics, metric pmetric.Metric) {
+					points(metric, func(attributes pcommon.Map) {
+						for _, value := range attributes.All() {
+							assert.NotContains(t, value.AsString(), secret, target)
+						}
+					})
+				})
+			}
+		}
+	}
+}
+
+func TestACallThatWasNotSeenWholeSaysSoAndInventsNothing(t *testing.T) {
+	call := &l7.Call{ConnID: 2, Server: true, Capture: l7.MidStream, EndNs: startNs + 5e9, RequestBody: -1, ResponseBody: -1, Status: 200}
+	span, attributes := spanOf(t, Options{}, call)
+	assert.Equal(t, "HTTP", span.Name())
+	assert.Equal(t, span.EndTimestamp(), span.StartTimestamp())
+	assert.Equal(t, map[string]any{
+		attrCapture: "mid_stream", attrURLScheme: "http", attrProtocolName: "http", attrStatusCode: int64(200),
+		attrServerAddress: "10.0.0.2", attrServerPort: int64(80),
+		attrPeerAddress: "10.0.0.1", attrPeerPort: int64(40000), attrLocalAddress: "10.0.0.2", attrLocalPort: int64(80),
+		attrClientAddress: "10.0.0.1", attrClientPort: int64(40000),
+	}, attributes)
+}
+
+func TestSpansOfOneOwnerShareAResource(t *testing.T) {
+	p := bothEnds()
+	s := newSpans(Options{})
+	for range 3 {
+		for _, id := range []uint64{1, 2} {
+			s.Add(Span{Call: get(id, id == 2), Conn: p.get(id), Identity: identity})
+		}
+	}
+	traces := s.Take()
+	require.Equal(t, 2, traces.ResourceSpans().Len())
+	assert.Equal(t, 3, traces.ResourceSpans().At(0).ScopeSpans().At(0).Spans().Len())
+	s.Add(Span{Call: get(1, false), Conn: p.get(1), Identity: identity})
+	assert.Equal(t, 1, s.Take().SpanCount())
+	assert.Equal(t, 6, traces.SpanCount(), "what was taken is the taker's")
+}
+
+func TestStatusTextIsTheNumber(t *testing.T) {
+	assert.Equal(t, "100", statusText(100))
+	assert.Equal(t, "404", statusText(404))
+	assert.Equal(t, "999", statusText(999))
+	assert.Equal(t, methodOther, statusText(1000))
+}
+
+// BenchmarkSpanToOTLP is what the engine does for one call of which a span is made: socket to OTLP, without parsing.
+func BenchmarkSpanToOTLP(b *testing.B) {
+	p := bothEnds()
+	s := newSpans(Options{})
+	marshaler := ptrace.ProtoMarshaler{}
+	call := get(2, true)
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		s.Add(Span{Call: call, Conn: p.get(2), Identity: identity})
+		if n++; n%1000 == 0 {
+			if _, err := marshaler.MarshalTraces(s.Take()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+func BenchmarkCallIntoMetrics(b *testing.B) {
+	p := bothEnds()
+	calls := []*l7.Call{get(1, false), get(2, true)}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		call := calls[i&1]
+		call.EndNs = call.StartNs + uint64(1e6+i%1000*1e4)
+		p.Call(call, p.get(call.ConnID))
+		i++
+	}
+}
+
+func TestACallIntoMetricsAllocatesNothing(t *testing.T) {
+	p := bothEnds()
+	call := get(1, false)
+	p.Call(call, p.get(1))
+	assert.Zero(t, testing.AllocsPerRun(100, func() { p.Call(call, p.get(1)) }))
+}
+
+func BenchmarkMetricsOf500Owners(b *testing.B) {
+	p := newPipeline(Options{})
+	for i := range uint64(10000) {
+		r := client(i, startNs+1e9, wire.RecordConnOpen)
+		r.Owner.TGID = uint32(1 + i%500)
+		p.Conn(r)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		p.time += interval
+		b.StopTimer()
+		for i := range uint64(10000) {
+			r := client(i, p.time, wire.RecordConnSnapshot)
+			r.Owner.TGID = uint32(1 + i%500)
+			p.Conn(r)
+		}
+		p.Table.Collect(p.time, offsetNs)
+		b.StartTimer()
+		p.Metrics.Collect(&wire.Collection{TimeNs: p.time, OffsetNs: offsetNs}, p.Table)
+	}
+}
+
+func FuzzTarget(f *testing.F) {
+	for _, seed := range []string{"/", "/a?b=c&d", "http://u@h:1/p?q", "*", "h:443", "https://", "://", "?", "[::1]:80", "#"} {
+		f.Add("GET", seed, seed)
+	}
+	f.Fuzz(func(t *testing.T, method, raw, authority string) {
+		to := parseTarget(method, raw)
+		if strings.Contains(to.authority, "@") {
+			t.Errorf("userinfo left in %q", to.authority)
+		}
+		if host, _, ok := splitAuthority(authority); ok && host == "" {
+			t.Errorf("a host that is none: %q", authority)
+		}
+		if strings.Count(redactQuery(to.query), "&") != strings.Count(to.query, "&") {
+			t.Errorf("parameters of %q: %q", to.query, redactQuery(to.query))
+		}
+	})
+}
