@@ -13,6 +13,8 @@ import (
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 	"go.uber.org/zap"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
 )
 
 // fakeEngine stands in for the engine: Run calls run if there is one, else it waits for its context and then
@@ -20,14 +22,14 @@ import (
 type fakeEngine struct {
 	openErr error
 	run     func(context.Context) error
-	last    func(engineSink) error
+	last    func(engine.Sink) error
 	books   stats
 
 	opened, running atomic.Int32
-	sink            engineSink
+	sink            engine.Sink
 }
 
-func (e *fakeEngine) open(_ *Config, sink engineSink, _ *zap.Logger) (runner, error) {
+func (e *fakeEngine) open(_ engine.Config, sink engine.Sink, _ *zap.Logger) (runner, error) {
 	e.opened.Add(1)
 	e.sink = sink
 	return e, e.openErr

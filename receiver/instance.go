@@ -80,22 +80,22 @@ func (in *instance) start() error {
 	if err != nil {
 		return err
 	}
-	engine, err := in.open(in.config, sink, in.set.Logger)
+	running, err := in.open(engineConfig(in.config, in.set.BuildInfo.Version), sink, in.set.Logger)
 	if err != nil {
 		return err
 	}
-	if err := in.telemetry.observe(engine.Stats); err != nil {
+	if err := in.telemetry.observe(running.Stats); err != nil {
 		// The measuring is worth more than the metrics about it.
 		in.set.Logger.Warn("The receiver's metrics about itself are not available", zap.Error(err))
 	}
-	in.status.report(startedEvent(engine.Stats().Probes))
+	in.status.report(startedEvent(running.Stats().Probes))
 
 	// Not the context of Start: that one ends when starting does.
 	ctx, cancel := context.WithCancel(context.Background())
 	in.cancel, in.done = cancel, make(chan struct{})
 	go func() {
 		defer close(in.done)
-		err := engine.Run(ctx)
+		err := running.Run(ctx)
 		switch {
 		case ctx.Err() != nil:
 			in.runErr = err

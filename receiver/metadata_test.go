@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"maps"
 	"slices"
 	"testing"
 
@@ -50,12 +51,13 @@ func metadataMetrics(t *testing.T) map[string]describedMetric {
 	var file struct {
 		Attributes map[string]map[string]any `mapstructure:"attributes"`
 		Metrics    map[string]struct {
-			Enabled        bool
-			Description    string
-			Unit           string
-			Attributes     []string
-			Sum, Histogram map[string]any
-			Rest           map[string]any `mapstructure:",remain"`
+			Enabled     bool           `mapstructure:"enabled"`
+			Description string         `mapstructure:"description"`
+			Unit        string         `mapstructure:"unit"`
+			Attributes  []string       `mapstructure:"attributes"`
+			Sum         map[string]any `mapstructure:"sum"`
+			Histogram   map[string]any `mapstructure:"histogram"`
+			Rest        map[string]any `mapstructure:",remain"`
 		} `mapstructure:"metrics"`
 		Rest map[string]any `mapstructure:",remain"`
 	}
@@ -95,4 +97,13 @@ func metadataMetrics(t *testing.T) map[string]describedMetric {
 		described[name] = metric
 	}
 	return described
+}
+
+func TestMetadataDescribesTheEventsThatAreEmitted(t *testing.T) {
+	conf, err := confmaptest.LoadConf("metadata.yaml")
+	require.NoError(t, err)
+	described := slices.Collect(maps.Keys(conf.Get("events").(map[string]any)))
+	assert.ElementsMatch(t, described, []string{
+		otlp.EventPacketDrop, otlp.EventTCPReset, otlp.EventTCPRetransmit, otlp.EventConnectionFailed,
+	})
 }

@@ -15,43 +15,45 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.uber.org/zap"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
 )
 
 func TestThreeSignalsShareOneEngine(t *testing.T) {
-	engine := &fakeEngine{}
-	all := createSignals(t, newFactory(engine.open), nopSettings(), defaultConfig(), consumertest.NewNop())
+	fake := &fakeEngine{}
+	all := createSignals(t, newFactory(fake.open), nopSettings(), defaultConfig(), consumertest.NewNop())
 	for _, signal := range all.all() {
 		require.NoError(t, signal.Start(t.Context(), componenttest.NewNopHost()))
 	}
-	assert.EqualValues(t, 1, engine.opened.Load())
-	assert.NotNil(t, engine.sink.Metrics)
-	assert.NotNil(t, engine.sink.Logs)
-	assert.NotNil(t, engine.sink.Traces)
+	assert.EqualValues(t, 1, fake.opened.Load())
+	assert.NotNil(t, fake.sink.Metrics)
+	assert.NotNil(t, fake.sink.Logs)
+	assert.NotNil(t, fake.sink.Traces)
 	for _, signal := range all.all() {
 		require.NoError(t, signal.Shutdown(t.Context()))
-		assert.Zero(t, engine.running.Load(), "the first Shutdown stops the engine")
+		assert.Zero(t, fake.running.Load(), "the first Shutdown stops the engine")
 	}
 }
 
 func TestASignalThatIsInNoPipelineIsNotBuilt(t *testing.T) {
-	engine := &fakeEngine{}
-	logs, err := newFactory(engine.open).CreateLogs(t.Context(), nopSettings(), defaultConfig(), consumertest.NewNop())
+	fake := &fakeEngine{}
+	logs, err := newFactory(fake.open).CreateLogs(t.Context(), nopSettings(), defaultConfig(), consumertest.NewNop())
 	require.NoError(t, err)
 	require.NoError(t, logs.Start(t.Context(), componenttest.NewNopHost()))
-	assert.Nil(t, engine.sink.Metrics)
-	assert.NotNil(t, engine.sink.Logs)
-	assert.Nil(t, engine.sink.Traces)
+	assert.Nil(t, fake.sink.Metrics)
+	assert.NotNil(t, fake.sink.Logs)
+	assert.Nil(t, fake.sink.Traces)
 	require.NoError(t, logs.Shutdown(t.Context()))
 }
 
 func TestTheLastDataReachEverySignal(t *testing.T) {
-	engine := &fakeEngine{last: func(sink engineSink) error {
+	fake := &fakeEngine{last: func(sink engine.Sink) error {
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
 		return errors.Join(sink.Metrics(ended, oneMetric()), sink.Logs(ended, oneLog()), sink.Traces(ended, oneSpan()))
 	}}
 	metrics, logs, traces := new(consumertest.MetricsSink), new(consumertest.LogsSink), new(consumertest.TracesSink)
-	factory, set, config := newFactory(engine.open), nopSettings(), defaultConfig()
+	factory, set, config := newFactory(fake.open), nopSettings(), defaultConfig()
 	m, err := factory.CreateMetrics(t.Context(), set, config, metrics)
 	require.NoError(t, err)
 	l, err := factory.CreateLogs(t.Context(), set, config, logs)
@@ -70,12 +72,12 @@ func TestTheLastDataReachEverySignal(t *testing.T) {
 }
 
 func TestAFailedStartIsNotRepeated(t *testing.T) {
-	engine := &fakeEngine{openErr: errors.New("missing privilege")}
-	all := createSignals(t, newFactory(engine.open), nopSettings(), defaultConfig(), consumertest.NewNop())
+	fake := &fakeEngine{openErr: errors.New("missing privilege")}
+	all := createSignals(t, newFactory(fake.open), nopSettings(), defaultConfig(), consumertest.NewNop())
 	for _, signal := range all.all() {
-		require.ErrorIs(t, signal.Start(t.Context(), componenttest.NewNopHost()), engine.openErr)
+		require.ErrorIs(t, signal.Start(t.Context(), componenttest.NewNopHost()), fake.openErr)
 	}
-	assert.EqualValues(t, 1, engine.opened.Load())
+	assert.EqualValues(t, 1, fake.opened.Load())
 	for _, signal := range all.all() {
 		require.NoError(t, signal.Shutdown(t.Context()))
 	}
@@ -84,10 +86,10 @@ func TestAFailedStartIsNotRepeated(t *testing.T) {
 func TestTwoReceiversHaveAnEngineEach(t *testing.T) {
 	first, second := &fakeEngine{}, &fakeEngine{}
 	engines := []*fakeEngine{first, second}
-	factory := newFactory(func(c *Config, s engineSink, l *zap.Logger) (runner, error) {
-		engine := engines[0]
+	factory := newFactory(func(c engine.Config, s engine.Sink, l *zap.Logger) (runner, error) {
+		fake := engines[0]
 		engines = engines[1:]
-		return engine.open(c, s, l)
+		return fake.open(c, s, l)
 	})
 	config, set := defaultConfig(), nopSettings()
 	a := createSignals(t, factory, set, config, consumertest.NewNop())
@@ -102,27 +104,27 @@ func TestTwoReceiversHaveAnEngineEach(t *testing.T) {
 }
 
 func TestAfterShutdownTheSameConfigurationStartsAnew(t *testing.T) {
-	engine := &fakeEngine{}
-	factory, set, config := newFactory(engine.open), nopSettings(), defaultConfig()
+	fake := &fakeEngine{}
+	factory, set, config := newFactory(fake.open), nopSettings(), defaultConfig()
 	for range 2 {
 		all := createSignals(t, factory, set, config, consumertest.NewNop())
 		require.NoError(t, all.traces.Start(t.Context(), componenttest.NewNopHost()))
 		require.NoError(t, all.traces.Shutdown(t.Context()))
 	}
-	assert.EqualValues(t, 2, engine.opened.Load())
+	assert.EqualValues(t, 2, fake.opened.Load())
 }
 
 func TestNothingStartsAfterShutdown(t *testing.T) {
-	engine := &fakeEngine{}
-	all := createSignals(t, newFactory(engine.open), nopSettings(), defaultConfig(), consumertest.NewNop())
+	fake := &fakeEngine{}
+	all := createSignals(t, newFactory(fake.open), nopSettings(), defaultConfig(), consumertest.NewNop())
 	require.NoError(t, all.logs.Shutdown(t.Context()))
 	require.ErrorIs(t, all.metrics.Start(t.Context(), componenttest.NewNopHost()), errShutDown)
-	assert.Zero(t, engine.opened.Load())
+	assert.Zero(t, fake.opened.Load())
 }
 
 func TestASignalCannotJoinARunningEngine(t *testing.T) {
-	engine := &fakeEngine{}
-	factory, set, config := newFactory(engine.open), nopSettings(), defaultConfig()
+	fake := &fakeEngine{}
+	factory, set, config := newFactory(fake.open), nopSettings(), defaultConfig()
 	metrics, err := factory.CreateMetrics(t.Context(), set, config, consumertest.NewNop())
 	require.NoError(t, err)
 	require.NoError(t, metrics.Start(t.Context(), componenttest.NewNopHost()))
@@ -133,8 +135,8 @@ func TestASignalCannotJoinARunningEngine(t *testing.T) {
 
 func TestShutdownGivesUpWhenItsContextEnds(t *testing.T) {
 	release := make(chan struct{})
-	engine := &fakeEngine{last: func(engineSink) error { <-release; return nil }}
-	all := createSignals(t, newFactory(engine.open), nopSettings(), defaultConfig(), consumertest.NewNop())
+	fake := &fakeEngine{last: func(engine.Sink) error { <-release; return nil }}
+	all := createSignals(t, newFactory(fake.open), nopSettings(), defaultConfig(), consumertest.NewNop())
 	require.NoError(t, all.logs.Start(t.Context(), componenttest.NewNopHost()))
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -144,24 +146,24 @@ func TestShutdownGivesUpWhenItsContextEnds(t *testing.T) {
 
 func TestShutdownReturnsWhyTheEngineFailedToStop(t *testing.T) {
 	broken := errors.New("cannot write the recording")
-	engine := &fakeEngine{last: func(engineSink) error { return broken }}
-	all := createSignals(t, newFactory(engine.open), nopSettings(), defaultConfig(), consumertest.NewNop())
+	fake := &fakeEngine{last: func(engine.Sink) error { return broken }}
+	all := createSignals(t, newFactory(fake.open), nopSettings(), defaultConfig(), consumertest.NewNop())
 	require.NoError(t, all.logs.Start(t.Context(), componenttest.NewNopHost()))
 	require.ErrorIs(t, all.logs.Shutdown(t.Context()), broken)
 	require.NoError(t, all.metrics.Shutdown(t.Context()), "said once")
 }
 
 func TestStartsAndShutdownsMayOverlap(t *testing.T) {
-	engine := &fakeEngine{}
-	all := createSignals(t, newFactory(engine.open), nopSettings(), defaultConfig(), consumertest.NewNop())
+	fake := &fakeEngine{}
+	all := createSignals(t, newFactory(fake.open), nopSettings(), defaultConfig(), consumertest.NewNop())
 	var group sync.WaitGroup
 	for _, signal := range all.all() {
 		group.Go(func() { _ = signal.Start(context.Background(), componenttest.NewNopHost()) })
 		group.Go(func() { assert.NoError(t, signal.Shutdown(context.Background())) })
 	}
 	group.Wait()
-	assert.LessOrEqual(t, engine.opened.Load(), int32(1))
-	assert.Zero(t, engine.running.Load())
+	assert.LessOrEqual(t, fake.opened.Load(), int32(1))
+	assert.Zero(t, fake.running.Load())
 }
 
 func oneMetric() pmetric.Metrics {

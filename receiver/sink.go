@@ -11,6 +11,8 @@ import (
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"go.uber.org/zap"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
 )
 
 // deliveryTimeout bounds how long the next consumer may take for one batch. While it takes that long,
@@ -30,14 +32,14 @@ const (
 
 // newSink makes the functions that hand data to the next consumers. A signal that is in no pipeline stays
 // nil, and the engine does not build it.
-func newSink(set receiver.Settings, next consumers, telemetry *telemetry) (engineSink, error) {
+func newSink(set receiver.Settings, next consumers, telemetry *telemetry) (engine.Sink, error) {
 	report, err := receiverhelper.NewObsReport(receiverhelper.ObsReportSettings{
 		ReceiverID: set.ID, ReceiverCreateSettings: set,
 	})
 	if err != nil {
-		return engineSink{}, err
+		return engine.Sink{}, err
 	}
-	var sink engineSink
+	var sink engine.Sink
 	if next.metrics != nil {
 		sink.Metrics = delivery[pmetric.Metrics]{
 			signal: "metrics", count: pmetric.Metrics.DataPointCount, consume: next.metrics.ConsumeMetrics,

@@ -33,12 +33,12 @@ func delivered(t *testing.T, err error) *componenttest.Telemetry {
 	set.ID = idOf("ebpf_net")
 	set.TelemetrySettings = telemetry.NewTelemetrySettings()
 
-	engine := &fakeEngine{}
-	all := createSignals(t, newFactory(engine.open), set, defaultConfig(), consumertest.NewErr(err))
+	fake := &fakeEngine{}
+	all := createSignals(t, newFactory(fake.open), set, defaultConfig(), consumertest.NewErr(err))
 	require.NoError(t, all.metrics.Start(t.Context(), componenttest.NewNopHost()))
-	assert.ErrorIs(t, engine.sink.Metrics(t.Context(), oneMetric()), err)
-	assert.ErrorIs(t, engine.sink.Logs(t.Context(), oneLog()), err)
-	assert.ErrorIs(t, engine.sink.Traces(t.Context(), oneSpan()), err)
+	assert.ErrorIs(t, fake.sink.Metrics(t.Context(), oneMetric()), err)
+	assert.ErrorIs(t, fake.sink.Logs(t.Context(), oneLog()), err)
+	assert.ErrorIs(t, fake.sink.Traces(t.Context(), oneSpan()), err)
 	require.NoError(t, all.metrics.Shutdown(t.Context()))
 	return telemetry
 }
@@ -92,11 +92,11 @@ func assertItems(t *testing.T, telemetry *componenttest.Telemetry, outcome strin
 
 func TestNothingIsSentWhenThereIsNothing(t *testing.T) {
 	sink := new(consumertest.LogsSink)
-	engine := &fakeEngine{}
-	logs, err := newFactory(engine.open).CreateLogs(t.Context(), nopSettings(), defaultConfig(), sink)
+	fake := &fakeEngine{}
+	logs, err := newFactory(fake.open).CreateLogs(t.Context(), nopSettings(), defaultConfig(), sink)
 	require.NoError(t, err)
 	require.NoError(t, logs.Start(t.Context(), componenttest.NewNopHost()))
-	require.NoError(t, engine.sink.Logs(t.Context(), plog.NewLogs()))
+	require.NoError(t, fake.sink.Logs(t.Context(), plog.NewLogs()))
 	assert.Empty(t, sink.AllLogs())
 	require.NoError(t, logs.Shutdown(t.Context()))
 }
@@ -110,13 +110,13 @@ func TestAConsumerHasADeadlineEvenWhenTheEngineStops(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, err)
-	engine := &fakeEngine{}
-	logs, err := newFactory(engine.open).CreateLogs(t.Context(), nopSettings(), defaultConfig(), next)
+	fake := &fakeEngine{}
+	logs, err := newFactory(fake.open).CreateLogs(t.Context(), nopSettings(), defaultConfig(), next)
 	require.NoError(t, err)
 	require.NoError(t, logs.Start(t.Context(), componenttest.NewNopHost()))
 	stopped, cancel := context.WithCancel(t.Context())
 	cancel()
-	require.NoError(t, engine.sink.Logs(stopped, oneLog()))
+	require.NoError(t, fake.sink.Logs(stopped, oneLog()))
 	assert.True(t, deadline)
 	assert.NoError(t, ended)
 	require.NoError(t, logs.Shutdown(t.Context()))
@@ -129,17 +129,17 @@ func TestAnOutageIsLoggedTwice(t *testing.T) {
 	core, lines := observer.New(zapcore.InfoLevel)
 	set := nopSettings()
 	set.Logger = zap.New(core)
-	engine := &fakeEngine{}
-	logs, err := newFactory(engine.open).CreateLogs(t.Context(), set, defaultConfig(), next)
+	fake := &fakeEngine{}
+	logs, err := newFactory(fake.open).CreateLogs(t.Context(), set, defaultConfig(), next)
 	require.NoError(t, err)
 	require.NoError(t, logs.Start(t.Context(), componenttest.NewNopHost()))
 	failing = errors.New("queue is full")
 	for range 5 {
-		_ = engine.sink.Logs(t.Context(), oneLog())
+		_ = fake.sink.Logs(t.Context(), oneLog())
 	}
 	failing = nil
 	for range 5 {
-		_ = engine.sink.Logs(t.Context(), oneLog())
+		_ = fake.sink.Logs(t.Context(), oneLog())
 	}
 	require.NoError(t, logs.Shutdown(t.Context()))
 	require.Equal(t, 2, lines.Len())

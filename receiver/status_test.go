@@ -14,34 +14,34 @@ import (
 )
 
 func TestAFallbackHookIsOK(t *testing.T) {
-	engine := &fakeEngine{books: stats{Probes: []wire.ProbeStatus{{
+	fake := &fakeEngine{books: stats{Probes: []wire.ProbeStatus{{
 		Capability: "payload", Hook: "raw_tp/sys_exit",
 		Refused: []wire.Refusal{{Hook: "fexit/tcp_sendmsg", Reason: "operation not permitted"}},
 	}}}}
-	event := startedStatus(t, engine)
+	event := startedStatus(t, fake)
 	assert.Equal(t, componentstatus.StatusOK, event.Status())
 	assert.Equal(t, map[string]any{"payload": "raw_tp/sys_exit"}, event.Attributes().AsRaw())
 }
 
 func TestAMissingCapabilityIsAnErrorThatNamesIt(t *testing.T) {
-	engine := &fakeEngine{books: stats{Probes: []wire.ProbeStatus{
+	fake := &fakeEngine{books: stats{Probes: []wire.ProbeStatus{
 		{Capability: "connections", Hook: "tp_btf/inet_sock_set_state"},
 		{Capability: "payload", Refused: []wire.Refusal{
 			{Hook: "fexit/tcp_sendmsg", Reason: "operation not permitted"},
 			{Hook: "kprobe/tcp_sendmsg", Reason: "no such file"},
 		}},
 	}}}
-	event := startedStatus(t, engine)
+	event := startedStatus(t, fake)
 	assert.Equal(t, componentstatus.StatusRecoverableError, event.Status())
 	assert.EqualError(t, event.Err(), "payload: this kernel takes none of its hooks, so its data are missing "+
 		"(fexit/tcp_sendmsg: operation not permitted; kprobe/tcp_sendmsg: no such file); "+
 		"grant what is refused or switch the capability off")
 }
 
-func startedStatus(t *testing.T, engine *fakeEngine) *componentstatus.Event {
+func startedStatus(t *testing.T, fake *fakeEngine) *componentstatus.Event {
 	t.Helper()
 	host := newStatusHost()
-	all := createSignals(t, newFactory(engine.open), nopSettings(), defaultConfig(), consumertest.NewNop())
+	all := createSignals(t, newFactory(fake.open), nopSettings(), defaultConfig(), consumertest.NewNop())
 	require.NoError(t, all.logs.Start(t.Context(), host))
 	require.NoError(t, all.logs.Shutdown(t.Context()))
 	require.Len(t, host.events, 1)
@@ -50,9 +50,9 @@ func startedStatus(t *testing.T, engine *fakeEngine) *componentstatus.Event {
 
 func TestEverySignalLearnsThatTheEngineDied(t *testing.T) {
 	die := make(chan struct{})
-	engine := &fakeEngine{run: func(context.Context) error { <-die; return errors.New("ring buffer closed") }}
+	fake := &fakeEngine{run: func(context.Context) error { <-die; return errors.New("ring buffer closed") }}
 	early, late := newStatusHost(), newStatusHost()
-	all := createSignals(t, newFactory(engine.open), nopSettings(), defaultConfig(), consumertest.NewNop())
+	all := createSignals(t, newFactory(fake.open), nopSettings(), defaultConfig(), consumertest.NewNop())
 	require.NoError(t, all.metrics.Start(t.Context(), early))
 	assert.Equal(t, componentstatus.StatusOK, (<-early.events).Status())
 	close(die)
@@ -66,6 +66,6 @@ func TestEverySignalLearnsThatTheEngineDied(t *testing.T) {
 }
 
 func TestTheEndOfARecordingIsNoError(t *testing.T) {
-	engine := &fakeEngine{run: func(context.Context) error { return nil }}
-	assert.Equal(t, componentstatus.StatusOK, startedStatus(t, engine).Status())
+	fake := &fakeEngine{run: func(context.Context) error { return nil }}
+	assert.Equal(t, componentstatus.StatusOK, startedStatus(t, fake).Status())
 }

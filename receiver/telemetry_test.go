@@ -43,8 +43,8 @@ func TestTheBooksOfTheEngineAreRead(t *testing.T) {
 	set := nopSettings()
 	set.ID = idOf("ebpf_net/a")
 	set.TelemetrySettings = telemetry.NewTelemetrySettings()
-	engine := &fakeEngine{books: books}
-	all := createSignals(t, newFactory(engine.open), set, defaultConfig(), consumertest.NewNop())
+	fake := &fakeEngine{books: books}
+	all := createSignals(t, newFactory(fake.open), set, defaultConfig(), consumertest.NewNop())
 	require.NoError(t, all.metrics.Start(t.Context(), componenttest.NewNopHost()))
 
 	metadatatest.AssertEqualEbpfNetConnectionsTracked(t, telemetry, []metricdata.DataPoint[int64]{point[int64](7)}, ignoreTimes)

@@ -71,6 +71,9 @@ func run(folder string, check bool) error {
 	if err := generate(root, folder, scratch, generated); err != nil {
 		return err
 	}
+	if err := correctDocumentation(filepath.Join(generated, "documentation.md")); err != nil {
+		return err
+	}
 	names, err := keptFiles(generated)
 	if err != nil {
 		return err
@@ -113,6 +116,28 @@ func generate(root, folder, scratch, generated string) error {
 		return fmt.Errorf("mdatagen: %w\n%s", err, out)
 	}
 	return nil
+}
+
+// mdatagen documents switches for events as its own builder has them. Here the blocks say how many events
+// of a kind to send.
+const (
+	switchOfEvents = "Each of them can be disabled by applying the following configuration:\n\n" +
+		"```yaml\nevents:\n  <event_name>:\n    enabled: false\n```"
+	switchOfBlocks = "They are log records with an event name and one readable line as body. The metrics stay " +
+		"exact when none is sent:\n\n" +
+		"```yaml\n<block>:\n  events_per_second: 0\n```"
+)
+
+func correctDocumentation(path string) error {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	text := string(content)
+	if !strings.Contains(text, switchOfEvents) {
+		return fmt.Errorf("%s says something new about events: look at it and correct metagen", path)
+	}
+	return os.WriteFile(path, []byte(strings.Replace(text, switchOfEvents, switchOfBlocks, 1)), 0o644)
 }
 
 // keptFiles are the names of the generated files to keep, below generated.

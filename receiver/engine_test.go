@@ -1,0 +1,68 @@
+package receiver
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
+)
+
+func TestTheEngineIsToldWhatTheUserWrote(t *testing.T) {
+	config, err := load(t, `
+collection_interval: 5s
+scope:
+  network_namespaces: [self]
+  cgroups: [/kubepods.slice]
+  ports: {include: [80, 65535], exclude: [22]}
+drops: {stack: false, events_per_second: 10}
+resets: {enabled: false}
+retransmits: {events_per_second: 0}
+http: {capture_bytes: 1024, query: true, headers: [X-Request-ID]}
+metrics: {network.tcp.rtt: {enabled: false}, network.io: {enabled: true}}
+metric_attributes: [network.peer.address]
+histograms: explicit
+record: {path: /tmp/recording}
+hooks: {avoid: [fexit]}
+ring_buffer: {size: 1048576}
+`)
+	require.NoError(t, err)
+	assert.Equal(t, engine.Config{
+		Probe: probe.Config{
+			CollectionInterval: 5 * time.Second,
+			Scope: probe.Scope{
+				NetworkNamespaces: []string{"self"}, Cgroups: []string{"/kubepods.slice"},
+				IncludePorts: []uint16{80, 65535}, ExcludePorts: []uint16{22},
+			},
+			Connections: true,
+			Drops:       probe.Events{Enabled: true, PerSecond: 10},
+			Resets:      probe.Events{Stack: true, PerSecond: 50},
+			Retransmits: probe.Events{Enabled: true},
+			Payload:     probe.Payload{Enabled: true, CaptureBytes: 1024},
+			RingBytes:   1 << 20,
+			AvoidHooks:  []string{"fexit"},
+		},
+		L7: l7.Options{Headers: []string{"x-request-id"}},
+		OTLP: otlp.Options{
+			Version:         "1.2.3",
+			Disabled:        map[string]bool{"network.tcp.rtt": true, "network.io": false},
+			ExplicitBuckets: true,
+			Attributes:      []string{"network.peer.address"},
+			Query:           true,
+		},
+		Record: "/tmp/recording",
+	}, engineConfig(config, "1.2.3"))
+}
+
+func TestAPathOfABlockThatIsOffIsNotUsed(t *testing.T) {
+	config, err := load(t, `{record: {enabled: false, path: /a}, replay: {enabled: false, path: /b}}`)
+	require.NoError(t, err)
+	told := engineConfig(config, "")
+	assert.Empty(t, told.Record)
+	assert.Empty(t, told.Replay)
+}
