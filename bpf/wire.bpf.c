@@ -1,3 +1,5 @@
+//go:build ignore
+
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
  *
  * No program: an object whose BTF holds the records of wire.h, from which internal/wire is generated.

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ *
+ * Where the bytes of a call are in user memory: one buffer or several, described by the kernel's iov_iter
+ * or by the system call's arguments. And how to copy them.
+ */
+#pragma once
+
+#include "config.h"
+
+#define MAX_CAPTURE 16384 /* a power of two */
+#define MAX_SEGMENTS 8
+
+struct buffer {
+	const struct iovec *segments; /* NULL: `base` is all */
+	const void *base;
+	__u32 count;	     /* of segments */
+	__u32 kernel_memory; /* segments[] is the kernel's copy, not the application's */
+	__u64 size;	     /* of base; 0 and no segments: the bytes cannot be read */
+};
+
+/* The data is twice the limit, so that the verifier sees that offset and length, each masked, fit. */
+struct payload_scratch {
+	struct payload_record record;
+	__u8 data[2 * MAX_CAPTURE];
+};
+
+/* key: cpu * 2 + direction; value: where a record is put together before it goes to the ring. One per
+ * direction: on a preemptible kernel a send and a receive may be traced at the same time on one CPU; the
+ * same program never runs twice there. Sized by the loader. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct payload_scratch);
+} scratch SEC(".maps");
+
+static __always_inline struct payload_scratch *buffer_scratch(int direction)
+{
+	__u32 index = bpf_get_smp_processor_id() * 2 + direction;
+	return bpf_map_lookup_elem(&scratch, &index);
+}
+
+static __always_inline bool buffer_segment(const struct buffer *buffer, __u32 index, struct iovec *segment)
+{
+	const struct iovec *from = buffer->segments + index;
+	if (buffer->kernel_memory)
+		return !bpf_probe_read_kernel(segment, sizeof(*segment), from);
+	return !bpf_probe_read_user(segment, sizeof(*segment), from);
+}
+
+/* Copies up to `wanted` bytes, at most MAX_CAPTURE, and returns how many could be read. */
+static __always_inline __u32 buffer_copy(const struct buffer *buffer, __u8 *data, __u32 wanted)
+{
+	if (wanted > MAX_CAPTURE)
+		wanted = MAX_CAPTURE;
+	if (!buffer->segments) {
+		if (!buffer->size || !wanted)
+			return 0;
+		/* wanted - 1 keeps the full MAX_CAPTURE within the mask */
+		__u32 length = ((wanted - 1) & (MAX_CAPTURE - 1)) + 1;
+		return bpf_probe_read_user(data, length, buffer->base) ? 0 : length;
+	}
+	__u32 done = 0;
+	for (__u32 i = 0; i < MAX_SEGMENTS; i++) {
+		struct iovec segment;
+		if (i >= buffer->count || done >= wanted || !buffer_segment(buffer, i, &segment))
+			break;
+		__u64 length = segment.iov_len;
+		if (!length)
+			continue;
+		if (length > wanted - done)
+			length = wanted - done;
+		__u32 bounded = ((length - 1) & (MAX_CAPTURE - 1)) + 1;
+		if (bpf_probe_read_user(data + (done & (MAX_CAPTURE - 1)), bounded, segment.iov_base))
+			break;
+		done += bounded;
+	}
+	return done > MAX_CAPTURE ? MAX_CAPTURE : done;
+}
+
+/* The first bytes of the first segment that has any. */
+static __always_inline __u32 buffer_peek(const struct buffer *buffer, __u8 *bytes, __u32 size, __u32 length)
+{
+	const void *base = buffer->base;
+	__u64 available = buffer->size;
+	if (buffer->segments) {
+		struct iovec segment = {};
+		if (!buffer_segment(buffer, 0, &segment))
+			return 0;
+		base = segment.iov_base;
+		available = segment.iov_len;
+	}
+	if (available > length)
+		available = length;
+	if (available >= size) {
+		return bpf_probe_read_user(bytes, size, base) ? 0 : size;
+	}
+	__u32 bounded = available & (size - 1);
+	return !bounded || bpf_probe_read_user(bytes, bounded, base) ? 0 : bounded;
+}
+
+/* The buffer of a call that has moved `moved` bytes and advanced the iterator by them: from where it
+ * stands, back to where it started. */
+static __always_inline void buffer_from_iter(struct buffer *buffer, struct msghdr *msg, __u64 moved)
+{
+	__u64 offset = BPF_CORE_READ(msg, msg_iter.iov_offset);
+	const struct iovec *segment;
+
+	if (bpf_core_field_exists(((struct iov_iter *)0)->iter_type)) {
+		__u8 type = BPF_CORE_READ(msg, msg_iter.iter_type);
+		if (bpf_core_enum_value_exists(enum iter_type, ITER_UBUF) &&
+		    type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
+			if (offset < moved)
+				return;
+			buffer->base = BPF_CORE_READ(msg, msg_iter.ubuf) + offset - moved;
+			buffer->size = moved;
+			return;
+		}
+		if (type != bpf_core_enum_value(enum iter_type, ITER_IOVEC))
+			return;
+	} else {
+		/* bit 0: direction; ITER_IOVEC is 4 (include/linux/uio.h up to 5.13) */
+		struct iov_iter___type *iter = (void *)__builtin_preserve_access_index(&msg->msg_iter);
+		if ((BPF_CORE_READ(iter, type) & ~1U) != 4)
+			return;
+	}
+	if (bpf_core_field_exists(((struct iov_iter *)0)->__iov)) {
+		segment = BPF_CORE_READ(msg, msg_iter.__iov);
+	} else {
+		struct iov_iter___iov *iter = (void *)__builtin_preserve_access_index(&msg->msg_iter);
+		segment = BPF_CORE_READ(iter, iov);
+	}
+	/* `offset` bytes of the segment the iterator stands in were moved, and all of those before it. */
+	__u32 count = offset ? 1 : 0;
+	for (__u32 i = 0; i < MAX_SEGMENTS && offset < moved; i++) {
+		struct iovec previous;
+		segment--;
+		if (bpf_probe_read_kernel(&previous, sizeof(previous), segment))
+			return;
+		offset += previous.iov_len;
+		count++;
+	}
+	if (offset != moved) /* more segments than are followed */
+		return;
+	buffer->segments = segment;
+	buffer->count = count;
+	buffer->kernel_memory = 1;
+}
+
+/* The system calls that move data on a socket, with their arguments. */
+struct syscall {
+	__u32 fd;
+	__u32 flags;
+	__u32 kind; /* enum syscall_kind */
+	__u32 pad;
+	__u64 pointer; /* buffer, iovec array or user_msghdr */
+	__u64 size;    /* of the buffer, or segments of the array */
+};
+
+enum syscall_kind {
+	SYSCALL_BUFFER,
+	SYSCALL_VECTOR,
+	SYSCALL_MESSAGE,
+	SYSCALL_OPAQUE, /* sendfile: the bytes never were in this process's memory */
+};
+
+#if defined(__TARGET_ARCH_x86)
+enum syscall_number {
+	NR_READ = 0,
+	NR_WRITE = 1,
+	NR_READV = 19,
+	NR_WRITEV = 20,
+	NR_SENDFILE = 40,
+	NR_SENDTO = 44,
+	NR_RECVFROM = 45,
+	NR_SENDMSG = 46,
+	NR_RECVMSG = 47,
+	NR_PREADV2 = 327,
+	NR_PWRITEV2 = 328,
+};
+
+/* A 32-bit program has other numbers and other structs: its calls are not read. */
+#define SYSCALL_IS_NATIVE(regs) (BPF_CORE_READ(regs, cs) == 0x33)
+#define SYSCALL_NUMBER(regs) BPF_CORE_READ(regs, orig_ax)
+#define SYSCALL_ARGUMENT1(regs) BPF_CORE_READ(regs, di)
+#define SYSCALL_ARGUMENT2(regs) BPF_CORE_READ(regs, si)
+#define SYSCALL_ARGUMENT3(regs) BPF_CORE_READ(regs, dx)
+#define SYSCALL_ARGUMENT4(regs) BPF_CORE_READ(regs, r10)
+#elif defined(__TARGET_ARCH_arm64)
+enum syscall_number {
+	NR_READ = 63,
+	NR_WRITE = 64,
+	NR_READV = 65,
+	NR_WRITEV = 66,
+	NR_SENDFILE = 71,
+	NR_SENDTO = 206,
+	NR_RECVFROM = 207,
+	NR_SENDMSG = 211,
+	NR_RECVMSG = 212,
+	NR_PREADV2 = 286,
+	NR_PWRITEV2 = 287,
+};
+
+#define SYSCALL_IS_NATIVE(regs) (!(BPF_CORE_READ(regs, pstate) & 0x10)) /* PSR_MODE32_BIT */
+#define SYSCALL_NUMBER(regs) BPF_CORE_READ(regs, syscallno)
+#define SYSCALL_ARGUMENT1(regs) BPF_CORE_READ(regs, orig_x0)
+#define SYSCALL_ARGUMENT2(regs) BPF_CORE_READ(regs, regs[1])
+#define SYSCALL_ARGUMENT3(regs) BPF_CORE_READ(regs, regs[2])
+#define SYSCALL_ARGUMENT4(regs) BPF_CORE_READ(regs, regs[3])
+#endif
+
+/* The call that the task is in, if it is one that moves data in this direction. */
+static __always_inline bool syscall_decode(struct syscall *call, struct pt_regs *regs, int direction)
+{
+	if (!SYSCALL_IS_NATIVE(regs))
+		return false;
+	long number = SYSCALL_NUMBER(regs);
+	call->flags = 0;
+	if (direction == 0) {
+		if (number == NR_WRITE || number == NR_SENDTO)
+			call->kind = SYSCALL_BUFFER;
+		else if (number == NR_WRITEV || number == NR_PWRITEV2)
+			call->kind = SYSCALL_VECTOR;
+		else if (number == NR_SENDMSG)
+			call->kind = SYSCALL_MESSAGE;
+		else if (number == NR_SENDFILE)
+			call->kind = SYSCALL_OPAQUE;
+		else
+			return false;
+	} else {
+		if (number == NR_READ) {
+			call->kind = SYSCALL_BUFFER;
+		} else if (number == NR_RECVFROM) {
+			call->kind = SYSCALL_BUFFER;
+			call->flags = SYSCALL_ARGUMENT4(regs);
+		} else if (number == NR_READV || number == NR_PREADV2) {
+			call->kind = SYSCALL_VECTOR;
+		} else if (number == NR_RECVMSG) {
+			call->kind = SYSCALL_MESSAGE;
+			call->flags = SYSCALL_ARGUMENT3(regs);
+		} else {
+			return false;
+		}
+	}
+	call->fd = SYSCALL_ARGUMENT1(regs);
+	call->pointer = SYSCALL_ARGUMENT2(regs);
+	call->size = SYSCALL_ARGUMENT3(regs);
+	return true;
+}
+
+static __always_inline void buffer_from_syscall(struct buffer *buffer, const struct syscall *call, __u64 moved)
+{
+	if (call->kind == SYSCALL_BUFFER) {
+		buffer->base = (const void *)call->pointer;
+		buffer->size = moved;
+	} else if (call->kind == SYSCALL_VECTOR) {
+		buffer->segments = (const struct iovec *)call->pointer;
+		buffer->count = call->size;
+	} else if (call->kind == SYSCALL_MESSAGE) {
+		struct user_msghdr *user = (struct user_msghdr *)call->pointer;
+		buffer->segments = BPF_PROBE_READ_USER(user, msg_iov);
+		buffer->count = BPF_PROBE_READ_USER(user, msg_iovlen);
+	}
+}

@@ -1,0 +1,124 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ *
+ * Drops: packets that the kernel freed without having delivered or sent them, with or without a socket.
+ *
+ * kfree_skb fires when a packet is freed for a reason other than having been consumed. Some of these are
+ * no loss, such as unread data of a socket that is closed: which ones, and why, is decided by name in
+ * internal/probe/noise.go, and given to this program as reason numbers and as the address ranges of the
+ * functions that free. Kernels before 5.17 have no reasons: the freeing function is all that is known.
+ */
+#include "packet.h"
+
+#define NOISE_REASON_WORDS 8
+#define REASON_NOT_SPECIFIED 2 /* SKB_DROP_REASON_NOT_SPECIFIED, the same in all versions */
+
+/* One bit per reason that is noise. */
+volatile const __u64 noise_reasons[NOISE_REASON_WORDS] = {};
+/* Functions whose frees are noise when they give no reason. */
+volatile const __u32 noise_count = 0;
+volatile const __u64 noise_start[MAX_NOISE] = {};
+volatile const __u64 noise_end[MAX_NOISE] = {};
+
+static __always_inline bool is_noise(__u32 reason, bool has_reason, __u64 location)
+{
+	if (has_reason)
+		return reason < NOISE_REASON_WORDS * 64 &&
+		       noise_reasons[(reason >> 6) & (NOISE_REASON_WORDS - 1)] >> (reason & 63) & 1;
+	for (__u32 i = 0; i < MAX_NOISE && i < noise_count; i++)
+		if (location >= noise_start[i] && location < noise_end[i])
+			return true;
+	return false;
+}
+
+/* Received packets carry the index of the device they came in on (__netif_receive_skb_core). */
+static __always_inline __u8 drop_direction(struct sk_buff *skb, struct sock *rx_sk)
+{
+	if (rx_sk || BPF_CORE_READ(skb, skb_iif))
+		return DIRECTION_RECEIVE;
+	return BPF_CORE_READ(skb, sk) ? DIRECTION_TRANSMIT : DIRECTION_UNKNOWN;
+}
+
+static __always_inline void socket_tuple(struct packet_event *event, struct sock *sk)
+{
+	if (event->pair.protocol)
+		return;
+	if (event->direction == DIRECTION_RECEIVE) {
+		struct address_pair pair;
+		socket_pair(&pair, sk, false);
+		__builtin_memcpy(event->pair.local, pair.remote, sizeof(pair.remote));
+		__builtin_memcpy(event->pair.remote, pair.local, sizeof(pair.local));
+		event->pair.local_port = pair.remote_port;
+		event->pair.remote_port = pair.local_port;
+		event->pair.protocol = IPPROTO_TCP;
+	} else {
+		socket_pair(&event->pair, sk, false);
+	}
+}
+
+/* Local and netlink sockets pass packets too, which are nobody's traffic. */
+static __always_inline bool is_traffic(struct sk_buff *skb, struct sock *sk)
+{
+	if (!sk)
+		return BPF_CORE_READ(skb, protocol);
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	return family == AF_INET || family == AF_INET6;
+}
+
+static __always_inline void drop(void *ctx, struct sk_buff *skb, struct sock *sk, struct conn *conn, __u64 location,
+				 __u32 reason, bool has_reason, __u8 direction)
+{
+	struct packet_event event = {};
+	__u32 device_netns = packet_device(&event, skb);
+
+	event.direction = direction;
+	event.location = location;
+	event.reason = reason;
+	event.has_reason = has_reason;
+	if (sk) {
+		if (!event_from_socket(&event, sk, conn, false))
+			return;
+	} else {
+		event.owner.netns = device_netns;
+		if (!netns_in_scope(device_netns) || scope_cgroup_count)
+			return;
+	}
+	packet_headers(&event, skb);
+	if (sk && socket_is_tcp(sk, false))
+		socket_tuple(&event, sk);
+	if (!ports_in_scope(event.pair.local_port, event.pair.remote_port))
+		return;
+	event_send(ctx, &event, RECORD_DROP);
+}
+
+SEC("tp_btf/kfree_skb")
+int kfree_skb(__u64 *ctx)
+{
+	struct sk_buff *skb = (struct sk_buff *)ctx[0];
+	__u64 location = ctx[1];
+	__u32 reason = 0;
+	bool has_reason = false;
+	struct sock *sk = NULL;
+	struct conn *conn = NULL;
+
+	if (bpf_core_field_exists(((struct trace_event_raw_kfree_skb___reason *)0)->reason)) {
+		reason = ctx[2];
+		has_reason = reason != REASON_NOT_SPECIFIED;
+	}
+	if (is_noise(reason, has_reason, location))
+		return 0;
+	if (bpf_core_field_exists(((struct trace_event_raw_kfree_skb___rx_sk *)0)->rx_sk))
+		sk = (struct sock *)ctx[3];
+	__u8 direction = drop_direction(skb, sk);
+	if (!sk)
+		sk = skb->sk;
+	if (!is_traffic(skb, sk))
+		return 0;
+	if (sk && state_is_full(BPF_CORE_READ(sk, __sk_common.skc_state)))
+		conn = conn_lookup(sk, true);
+	drop(ctx, skb, sk, conn, location, reason, has_reason, direction);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

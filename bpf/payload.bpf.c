@@ -1,0 +1,348 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ *
+ * Payload: the first bytes of what applications send and receive on TCP connections that speak HTTP.
+ * One record per call that moved data, with the TCP sequence number of its first byte: both ends of a
+ * connection see the same number for the same byte.
+ *
+ * Bytes are copied up to capture_bytes of each burst, that is until the direction changes; what follows
+ * (the rest of a body) is recorded by length alone. A connection whose first bytes are not HTTP's stops
+ * costing more than the lookup of its state.
+ *
+ * Four taps make the same records, in the order of preference:
+ *
+ *   fexit        tcp_sendmsg_locked, tcp_recvmsg: the kernel's own description of the buffer
+ *   tracepoint   sock_send_length, sock_recv_length (from 6.3): buffer from the system call's arguments
+ *   kprobe       as fexit, for kernels without trampolines
+ *   syscall      sys_exit: socket from the file descriptor, for kernels with none of these
+ *
+ * A record is made when the call has returned: the sequence number of its first byte is the socket's
+ * position now, less what was moved. With fexit the socket is still locked by the sender. With the others
+ * a second thread that writes to the same socket at the same moment can shift it; the reader sees a gap.
+ */
+#include "conn.h"
+#include "buffer.h"
+
+enum { SEND, RECEIVE };
+
+#define PEEK_BYTES 16
+#define UNDECIDED_MAX 32
+
+/* Set by the loader. */
+volatile const __u32 capture_bytes = 4096;
+volatile const __u32 recvmsg_arguments = 5; /* 6 up to 5.18: (sk, msg, len, nonblock, flags, addr_len) */
+
+/* Method, space, and the start of a target; or a status line. Any method of upper-case letters and
+ * hyphens, as in the registry of RFC 9110 section 16.1. */
+static __always_inline bool is_http(const __u8 *bytes, __u32 length)
+{
+	static const char version[] = "HTTP/1.";
+	bool matches = true;
+	for (__u32 i = 0; i < sizeof(version) - 1; i++)
+		if (i < length && bytes[i] != version[i])
+			matches = false;
+	if (matches && length)
+		return true;
+	for (__u32 i = 0; i < PEEK_BYTES; i++) {
+		if (i >= length)
+			return i > 0;
+		__u8 c = bytes[i];
+		if (c == ' ')
+			return i > 2;
+		if (c != '-' && (c < 'A' || c > 'Z'))
+			return false;
+	}
+	return false;
+}
+
+/* The position of the stream after the call, in sequence numbers. */
+static __always_inline __u32 position(struct sock *sk, int direction, const bool typed)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	return direction == SEND ? BPF_CORE_READ(tp, write_seq) : BPF_CORE_READ(tp, copied_seq);
+}
+
+/* The identity of a connection goes before its first payload. */
+static __always_inline void announce(struct conn *conn, struct sock *sk, __u64 now)
+{
+	stat_kind(RECORD_CONN_OPEN, STAT_SEEN);
+	struct conn_record *record = record_reserve(RECORD_CONN_OPEN, sizeof(*record));
+	if (!record)
+		return;
+	conn_fill(record, RECORD_CONN_OPEN, now, conn, sk, (struct tcp_sock *)sk, false);
+	record_submit(record, RECORD_CONN_OPEN);
+	conn->announced = 1;
+}
+
+/* What the call moved is HTTP's, or may still turn out to be. */
+static __always_inline bool classify(struct conn *conn, const struct buffer *buffer, __u32 length)
+{
+	if (conn->l7 == L7_HTTP)
+		return true;
+	__u8 bytes[PEEK_BYTES] = {};
+	__u32 peeked = buffer_peek(buffer, bytes, sizeof(bytes), length);
+	if (peeked && is_http(bytes, peeked)) {
+		/* "PRI * HTTP/2.0" of RFC 9113 section 3.4 */
+		bool http2 = peeked > 3 && bytes[0] == 'P' && bytes[1] == 'R' && bytes[2] == 'I' && bytes[3] == ' ';
+		if (http2)
+			conn->l7 = L7_OTHER;
+		else if (peeked >= PEEK_BYTES)
+			conn->l7 = L7_HTTP;
+		return true;
+	}
+	/* A connection seen from its start begins with a request; one joined later may be inside a body. */
+	if (!(conn->flags & CONN_ADOPTED) || ++conn->undecided > UNDECIDED_MAX)
+		conn->l7 = L7_OTHER;
+	return false;
+}
+
+static __always_inline struct conn *tap_conn(struct sock *sk, const bool typed)
+{
+	struct conn *conn = conn_lookup(sk, typed);
+	if (conn)
+		return conn;
+	struct owner_ref owner = {};
+	if (!socket_owner(&owner, sk, typed) || !socket_is_tcp(sk, typed) || !socket_ports_in_scope(sk, typed))
+		return NULL;
+	__u8 state = READ(typed, sk, __sk_common.skc_state);
+	if (state == TCP_CLOSE || state == TCP_LISTEN || !state_is_full(state))
+		return NULL;
+	return conn_adopt(sk, &owner, typed);
+}
+
+/* One call that moved `length` bytes, described by `buffer`. */
+static __always_inline void payload(struct sock *sk, int direction, __u32 length, const struct buffer *buffer,
+				    const bool typed)
+{
+	struct conn *conn = tap_conn(sk, typed);
+	if (!conn || conn->l7 == L7_OTHER)
+		return;
+	if (!conn->owner.tgid && !(conn->flags & CONN_TGID_AMBIGUOUS))
+		conn_set_process(conn);
+	if (!classify(conn, buffer, length))
+		return;
+
+	__u64 now = bpf_ktime_get_ns();
+	if (!conn->announced)
+		announce(conn, sk, now);
+	if (conn->burst_direction != direction + 1) {
+		conn->burst_direction = direction + 1;
+		conn->burst = 0;
+	}
+	__u32 room = conn->burst < capture_bytes ? capture_bytes - conn->burst : 0;
+	conn->burst = conn->burst + length < conn->burst ? ~0U : conn->burst + length;
+
+	stat_kind(RECORD_PAYLOAD, STAT_SEEN);
+	struct payload_scratch *scratch = buffer_scratch(direction);
+	if (!scratch) {
+		stat_kind(RECORD_PAYLOAD, STAT_LOST);
+		return;
+	}
+	__u32 wanted = length < room ? length : room;
+	__u32 captured = buffer_copy(buffer, scratch->data, wanted);
+	struct payload_record *record = &scratch->record;
+	record_header(&record->header, RECORD_PAYLOAD, now);
+	record->conn_id = conn->id;
+	record->sequence = position(sk, direction, typed) - length;
+	record->length = length;
+	record->captured = captured;
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	record->tgid = pid_tgid >> 32;
+	record->tid = pid_tgid;
+	record->direction = direction == SEND ? DIRECTION_TRANSMIT : DIRECTION_RECEIVE;
+	record->flags = 0;
+	if (captured < wanted)
+		record->flags |= PAYLOAD_NOT_CAPTURED;
+	if (wanted < length)
+		record->flags |= PAYLOAD_CUT;
+	record->pad[0] = record->pad[1] = 0;
+	if (bpf_ringbuf_output(&records, scratch, sizeof(*record) + captured, BPF_RB_NO_WAKEUP))
+		stat_kind(RECORD_PAYLOAD, STAT_LOST);
+	else
+		stat_kind(RECORD_PAYLOAD, STAT_SUBMITTED);
+}
+
+static __always_inline void message(struct sock *sk, struct msghdr *msg, int direction, int flags, long result,
+				    const bool typed)
+{
+	if (result <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+		return;
+	struct buffer buffer = {};
+	if (!(direction == RECEIVE && flags & MSG_TRUNC))
+		buffer_from_iter(&buffer, msg, result);
+	payload(sk, direction, result, &buffer, typed);
+}
+
+SEC("fexit/tcp_sendmsg_locked")
+int BPF_PROG(tcp_sendmsg_exit, struct sock *sk, struct msghdr *msg, size_t size, int result)
+{
+	message(sk, msg, SEND, 0, result, true);
+	return 0;
+}
+
+SEC("fexit/tcp_recvmsg")
+int tcp_recvmsg_exit(__u64 *ctx)
+{
+	int flags, result;
+	/* The barriers keep the compiler from choosing an offset at run time, which the verifier refuses. */
+	if (recvmsg_arguments == 6) {
+		flags = ctx[4];
+		result = ctx[6];
+		barrier_var(result);
+	} else {
+		flags = ctx[3];
+		result = ctx[5];
+		barrier_var(result);
+	}
+	barrier_var(flags);
+	message((struct sock *)ctx[0], (struct msghdr *)ctx[1], RECEIVE, flags, result, true);
+	return 0;
+}
+
+/* Tracepoints: the socket is given, the buffer is that of the system call the task is in. */
+static __always_inline void socket_call(struct sock *sk, int direction, int flags, int result)
+{
+	if (result <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || !socket_is_tcp(sk, true))
+		return;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct buffer buffer = {};
+	struct syscall call;
+	if (!(direction == RECEIVE && flags & MSG_TRUNC) && syscall_decode(&call, regs, direction))
+		buffer_from_syscall(&buffer, &call, result);
+	payload(sk, direction, result, &buffer, true);
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(sock_send_length, struct sock *sk, int result, int flags)
+{
+	socket_call(sk, SEND, 0, result);
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(sock_recv_length, struct sock *sk, int result, int flags)
+{
+	socket_call(sk, RECEIVE, flags, result);
+	return 0;
+}
+
+/* kprobe: the arguments are gone when the function returns. */
+struct pending_call {
+	struct sock *sk;
+	struct msghdr *msg;
+	__u32 flags;
+	__u32 pad;
+};
+
+/* key: thread, direction in the lowest bit of the upper half; value: the call it is in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct pending_call);
+} pending_calls SEC(".maps");
+
+static __always_inline __u64 pending_key(int direction)
+{
+	return (bpf_get_current_pid_tgid() & 0xffffffff) | (__u64)direction << 32;
+}
+
+static __always_inline void call_started(struct sock *sk, struct msghdr *msg, __u32 flags, int direction)
+{
+	if (!netns_in_scope(socket_netns(sk, false)))
+		return;
+	struct pending_call call = {.sk = sk, .msg = msg, .flags = flags};
+	__u64 key = pending_key(direction);
+	bpf_map_update_elem(&pending_calls, &key, &call, BPF_ANY);
+}
+
+static __always_inline void call_returned(int direction, long result)
+{
+	__u64 key = pending_key(direction);
+	struct pending_call *call = bpf_map_lookup_elem(&pending_calls, &key);
+	if (!call)
+		return;
+	message(call->sk, call->msg, direction, call->flags, result, false);
+	bpf_map_delete_elem(&pending_calls, &key);
+}
+
+SEC("kprobe/tcp_sendmsg_locked")
+int tcp_sendmsg_enter(struct pt_regs *regs)
+{
+	call_started((struct sock *)PT_REGS_PARM1_CORE(regs), (struct msghdr *)PT_REGS_PARM2_CORE(regs), 0, SEND);
+	return 0;
+}
+
+SEC("kretprobe/tcp_sendmsg_locked")
+int tcp_sendmsg_return(struct pt_regs *regs)
+{
+	call_returned(SEND, (int)PT_REGS_RC_CORE(regs));
+	return 0;
+}
+
+SEC("kprobe/tcp_recvmsg")
+int tcp_recvmsg_enter(struct pt_regs *regs)
+{
+	__u32 flags = recvmsg_arguments == 6 ? PT_REGS_PARM5_CORE(regs) : PT_REGS_PARM4_CORE(regs);
+	call_started((struct sock *)PT_REGS_PARM1_CORE(regs), (struct msghdr *)PT_REGS_PARM2_CORE(regs), flags, RECEIVE);
+	return 0;
+}
+
+SEC("kretprobe/tcp_recvmsg")
+int tcp_recvmsg_return(struct pt_regs *regs)
+{
+	call_returned(RECEIVE, (int)PT_REGS_RC_CORE(regs));
+	return 0;
+}
+
+/* System call: the socket is behind the file descriptor, if it is still open. */
+static __always_inline struct sock *descriptor_socket(__u32 fd)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file *file = NULL;
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
+	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	struct socket *socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}
+
+static __always_inline void system_call(struct syscall *call, int direction, long result)
+{
+	if (call->flags & (MSG_PEEK | MSG_ERRQUEUE))
+		return;
+	struct sock *sk = descriptor_socket(call->fd);
+	if (!sk || !netns_in_scope(socket_netns(sk, false)) || !socket_is_tcp(sk, false))
+		return;
+	struct buffer buffer = {};
+	if (!(direction == RECEIVE && call->flags & MSG_TRUNC))
+		buffer_from_syscall(&buffer, call, result);
+	payload(sk, direction, result, &buffer, false);
+}
+
+SEC("raw_tp/sys_exit")
+int sys_exit_send(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct syscall call;
+	long result = ctx->args[1];
+	if (result > 0 && syscall_decode(&call, (struct pt_regs *)ctx->args[0], SEND))
+		system_call(&call, SEND, result);
+	return 0;
+}
+
+SEC("raw_tp/sys_exit")
+int sys_exit_receive(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct syscall call;
+	long result = ctx->args[1];
+	if (result > 0 && syscall_decode(&call, (struct pt_regs *)ctx->args[0], RECEIVE))
+		system_call(&call, RECEIVE, result);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,132 @@
+//go:build linux && (amd64 || arm64)
+
+package probe
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+const (
+	statsPerKind   = 4 // STATS_PER_KIND of bpf/maps.h
+	statCountsFull = wire.RecordKindMax * statsPerKind
+	statConnsFull  = statCountsFull + 1
+	statMax        = statConnsFull + 1
+)
+
+// collect hands over the live connections, the counts and the kernel half's own books.
+func (s *source) collect(handler wire.Handler) error {
+	if s.snapshot != nil {
+		if err := s.snapshot.each(handler); err != nil {
+			return fmt.Errorf("walk connections: %w", err)
+		}
+	}
+	collection := wire.Collection{}
+	collection.TimeNs, collection.OffsetNs = clocks()
+	if m := s.loader.shared("counts"); m != nil {
+		if err := s.counts.read(m); err != nil {
+			return fmt.Errorf("read counts: %w", err)
+		}
+		collection.Counts = s.counts.counts
+	}
+	if err := s.readStats(&collection.Stats); err != nil {
+		return fmt.Errorf("read statistics: %w", err)
+	}
+	handler.Collect(&collection)
+	return nil
+}
+
+func (s *source) readStats(stats *wire.KernelStats) error {
+	var values [statMax]uint64
+	var perCPU []uint64
+	for i := range values {
+		if err := s.loader.shared("stats").Lookup(uint32(i), &perCPU); err != nil {
+			return err
+		}
+		for _, v := range perCPU {
+			values[i] += v
+		}
+	}
+	for kind := range stats.Kinds {
+		at := kind * statsPerKind
+		stats.Kinds[kind] = wire.KindStats{
+			Seen: values[at], Submitted: values[at+1], Suppressed: values[at+2], Lost: values[at+3],
+		}
+	}
+	stats.CountsFull, stats.ConnsFull = values[statCountsFull], values[statConnsFull]
+	stats.RingBytes, stats.RingSize = uint64(s.reader.AvailableBytes()), uint64(s.reader.BufferSize())
+	for _, served := range s.loader.served {
+		for name, program := range served.programs {
+			cost, err := program.Stats()
+			if err != nil {
+				continue // before 5.8
+			}
+			stats.Programs = append(stats.Programs, wire.ProgramStats{
+				Name: name, Runs: cost.RunCount, RunNs: uint64(cost.Runtime), Misses: cost.RecursionMisses,
+			})
+		}
+	}
+	slices.SortFunc(stats.Programs, func(a, b wire.ProgramStats) int { return cmp.Compare(a.Name, b.Name) })
+	return nil
+}
+
+// countIdleCollections is after how many collections without a change a count makes room for another: 30
+// minutes at the default interval. It ends the series; if it comes back it starts anew.
+const countIdleCollections = 180
+
+// countTable reads the counts map.
+type countTable struct {
+	counts []wire.Count
+	last   map[wire.CountKey]seenCount
+}
+
+type seenCount struct {
+	value uint64
+	idle  int
+}
+
+// read takes all counts. An entry that has not changed for long is deleted first and reported a last time.
+func (t *countTable) read(m *ebpf.Map) error {
+	if t.last == nil {
+		t.last = map[wire.CountKey]seenCount{}
+	}
+	t.counts = t.counts[:0]
+	var key wire.CountKey
+	var value uint64
+	iterator := m.Iterate()
+	for iterator.Next(&key, &value) {
+		seen := t.last[key]
+		if seen.idle++; seen.value != value {
+			seen = seenCount{value: value}
+		}
+		t.last[key] = seen
+		t.counts = append(t.counts, wire.Count{Key: key, Value: value})
+	}
+	if err := iterator.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return err
+	}
+	for key, seen := range t.last {
+		if seen.idle > countIdleCollections {
+			if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+				return err
+			}
+			delete(t.last, key)
+		}
+	}
+	slices.SortFunc(t.counts, func(a, b wire.Count) int { return compareKeys(a.Key, b.Key) })
+	return nil
+}
+
+func compareKeys(a, b wire.CountKey) int {
+	return cmp.Or(
+		cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Owner.Netns, b.Owner.Netns),
+		cmp.Compare(a.Owner.CgroupID, b.Owner.CgroupID), cmp.Compare(a.Owner.TGID, b.Owner.TGID),
+		cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Location, b.Location), cmp.Compare(a.Direction, b.Direction),
+	)
+}

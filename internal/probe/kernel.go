@@ -1,0 +1,47 @@
+//go:build linux && (amd64 || arm64)
+
+package probe
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// kernelTypes is what the loader wants to know of the running kernel's types.
+type kernelTypes struct{ spec *btf.Spec }
+
+func loadKernelTypes() (kernelTypes, error) {
+	spec, err := btf.LoadKernelSpec()
+	if err != nil {
+		return kernelTypes{}, fmt.Errorf("%w (/sys/kernel/btf/vmlinux: %v); use a kernel built with "+
+			"CONFIG_DEBUG_INFO_BTF=y, as those of the large distributions are", ErrNoBTF, err)
+	}
+	return kernelTypes{spec}, nil
+}
+
+// enum gives the names of an enum's values; empty where this kernel has no such enum.
+func (k kernelTypes) enum(name string) map[uint32]string {
+	names := map[uint32]string{}
+	var enum *btf.Enum
+	if err := k.spec.TypeByName(name, &enum); err != nil {
+		return names
+	}
+	for _, value := range enum.Values {
+		names[uint32(value.Value)] = value.Name
+	}
+	return names
+}
+
+// arguments counts the parameters of a kernel function; 0 where it is unknown.
+func (k kernelTypes) arguments(function string) int {
+	var f *btf.Func
+	if err := k.spec.TypeByName(function, &f); err != nil {
+		return 0
+	}
+	proto, ok := f.Type.(*btf.FuncProto)
+	if !ok {
+		return 0
+	}
+	return len(proto.Params)
+}

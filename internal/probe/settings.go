@@ -1,0 +1,52 @@
+//go:build linux && (amd64 || arm64)
+
+package probe
+
+import (
+	"time"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+func (c Config) withDefaults() Config {
+	if c.CollectionInterval == 0 {
+		c.CollectionInterval = 10 * time.Second
+	}
+	if c.FlushInterval == 0 {
+		c.FlushInterval = time.Second
+	}
+	if c.RingBytes == 0 {
+		c.RingBytes = 8 << 20
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = 262144
+	}
+	if c.Payload.CaptureBytes == 0 {
+		c.Payload.CaptureBytes = 4096
+	}
+	return c
+}
+
+// failedPerSecond bounds the logs of failed connects; their number is exact whatever it is.
+const failedPerSecond = 50
+
+// addLimits sets the token buckets: a rate, and a depth of one second's worth but at least one event.
+func (c Config) addLimits(constants map[string]any) {
+	var interval, burst [wire.RecordKindMax]uint64
+	var stack [wire.RecordKindMax]uint32
+	for kind, events := range map[int]Events{
+		wire.RecordDrop:       c.Drops,
+		wire.RecordReset:      c.Resets,
+		wire.RecordRetransmit: c.Retransmits,
+		wire.RecordConnFailed: {PerSecond: failedPerSecond},
+	} {
+		stack[kind] = boolean(events.Stack)
+		if events.PerSecond > 0 {
+			interval[kind] = uint64(float64(time.Second) / events.PerSecond)
+			burst[kind] = max(interval[kind], uint64(time.Second))
+		}
+	}
+	constants["limit_interval_ns"] = interval
+	constants["limit_burst_ns"] = burst
+	constants["stack_enabled"] = stack
+}

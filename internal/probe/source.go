@@ -1,0 +1,286 @@
+//go:build linux && (amd64 || arm64)
+
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+// drainInterval is how long a record may wait in the ring buffer. No program wakes the reader: that would
+// cost the traced task 5 to 7 µs per record.
+const drainInterval = 10 * time.Millisecond
+
+// source is the live kernel.
+type source struct {
+	config   Config
+	logger   *zap.Logger
+	loader   *loader
+	reader   *ringbuf.Reader
+	snapshot *snapshotter
+	facts    *facts
+	closing  sync.Once
+
+	counts   countTable
+	record   ringbuf.Record // reused
+	unknown  uint64         // records that could not be decoded
+	detached bool
+}
+
+// Open loads everything that config asks for. What the kernel refuses is left out and told in the status
+// and the log; an error means that nothing can be watched at all.
+func Open(config Config, logger *zap.Logger) (wire.Source, error) {
+	config = config.withDefaults()
+	if err := checkPrivilege(); err != nil {
+		return nil, err
+	}
+	types, err := loadKernelTypes()
+	if err != nil {
+		return nil, err
+	}
+	constants, err := config.Scope.constants()
+	if err != nil {
+		return nil, err
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("%w: raise RLIMIT_MEMLOCK, which kernels before 5.11 need: %v", ErrPrivilege, err)
+	}
+	config.addLimits(constants)
+	s := &source{
+		config: config,
+		logger: logger,
+		loader: newLoader(config, constants),
+		facts:  newFacts(types),
+	}
+	if err := s.load(types); err != nil {
+		s.Close()
+		return nil, err
+	}
+	s.logStatus()
+	return s, nil
+}
+
+// load serves the capabilities. The order matters in one respect: whether state can live in the sockets
+// must be known before the first map is filled.
+func (s *source) load(types kernelTypes) error {
+	l := s.loader
+	if probe := newLoader(s.config, l.constants); probe.serve(connections()) == nil {
+		l.byAddress = true
+		probe.close()
+	} else {
+		probe.close()
+	}
+	if s.config.Payload.Enabled {
+		arguments := types.arguments("tcp_recvmsg")
+		if tap := l.serve(payload(s.config.Payload.CaptureBytes, arguments)); tap != nil && tap.hook.byAddress {
+			l.byAddress = true
+		}
+	}
+	conns := l.serve(connections())
+	snapshots := l.serve(snapshot(l.byAddress))
+	l.serve(adoption(l.byAddress))
+	if s.config.Drops.Enabled {
+		l.serve(drops(newNoise(types.enum("skb_drop_reason"), s.facts.symbols.Lookup)))
+	}
+	if s.config.Resets.Enabled {
+		for _, c := range resets() {
+			l.serve(c)
+		}
+	}
+	if s.config.Retransmits.Enabled {
+		for _, c := range retransmits() {
+			l.serve(c)
+		}
+	}
+	if len(l.served) == 0 {
+		return fmt.Errorf("the kernel refused every probe: %s", refusals(l.statuses))
+	}
+	if conns != nil && snapshots != nil {
+		var err error
+		if s.snapshot, err = newSnapshotter(snapshots, l.connMap()); err != nil {
+			return fmt.Errorf("snapshot: %w", err)
+		}
+	}
+	var err error
+	if s.reader, err = ringbuf.NewReader(l.shared("records")); err != nil {
+		return fmt.Errorf("ring buffer: %w", err)
+	}
+	return nil
+}
+
+// start attaches: connections first, then what is already open is adopted, then the rest, so that an event
+// finds its connection.
+func (s *source) start() error {
+	for _, served := range s.loader.served {
+		if served.capability == "connections" {
+			if err := served.attach(); err != nil {
+				return fmt.Errorf("connections: %w", err)
+			}
+		}
+	}
+	if err := s.adopt(); err != nil {
+		s.logger.Warn("Connections that are older than this receiver are met when they next send or receive",
+			zap.Error(err))
+	}
+	for _, served := range s.loader.served {
+		if served.capability == "connections" {
+			continue
+		}
+		if err := served.attach(); err != nil {
+			return fmt.Errorf("%s: %w", served.capability, err)
+		}
+	}
+	return nil
+}
+
+// Run implements wire.Source.
+func (s *source) Run(ctx context.Context, handler wire.Handler) error {
+	now, offset := clocks()
+	handler.Begin(&wire.Begin{
+		TimeNs:   now,
+		OffsetNs: offset,
+		Kernel:   kernelRelease(),
+		Arch:     runtime.GOARCH,
+		Probes:   s.loader.statuses,
+	})
+	if err := s.start(); err != nil {
+		return err
+	}
+	ticker := time.NewTicker(drainInterval)
+	defer ticker.Stop()
+	flushAt := time.Now().Add(s.config.FlushInterval)
+	collectAt := time.Now().Add(s.config.CollectionInterval)
+	for {
+		select {
+		case <-ctx.Done():
+			return s.finish(handler)
+		case at := <-ticker.C:
+			if err := s.drain(handler); err != nil {
+				return err
+			}
+			if at.After(flushAt) {
+				flushAt = at.Add(s.config.FlushInterval)
+				now, _ := clocks()
+				handler.Flush(now)
+			}
+			if at.After(collectAt) {
+				// Keeps the rhythm; after a pause it does not try to catch up.
+				if collectAt = collectAt.Add(s.config.CollectionInterval); collectAt.Before(at) {
+					collectAt = at.Add(s.config.CollectionInterval)
+				}
+				if err := s.collect(handler); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// finish stops the programs, so that nothing is added any more, and hands over what is left.
+func (s *source) finish(handler wire.Handler) error {
+	s.detach()
+	if err := s.drain(handler); err != nil {
+		return err
+	}
+	err := s.collect(handler)
+	now, _ := clocks()
+	handler.Flush(now)
+	return err
+}
+
+// drain hands over every record that is in the ring buffer now.
+func (s *source) drain(handler wire.Handler) error {
+	s.reader.SetDeadline(time.Unix(1, 0)) // in the past: read what is there, wait for nothing
+	for {
+		err := s.reader.ReadInto(&s.record)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read ring buffer: %w", err)
+		}
+		if err := wire.Dispatch(s.record.RawSample, handler); err != nil {
+			s.unknown++
+		}
+	}
+}
+
+func (s *source) detach() {
+	s.detached = true
+	for _, served := range s.loader.served {
+		served.detach()
+	}
+}
+
+// Facts implements wire.Source.
+func (s *source) Facts() wire.Facts { return s.facts }
+
+// Close implements wire.Source.
+func (s *source) Close() error {
+	s.closing.Do(func() {
+		if s.reader != nil {
+			s.reader.Close()
+		}
+		if s.snapshot != nil {
+			s.snapshot.close()
+		}
+		s.loader.close()
+	})
+	return nil
+}
+
+// logStatus tells in one table what is active, and why something better is not.
+func (s *source) logStatus() {
+	var table strings.Builder
+	for _, status := range s.loader.statuses {
+		hook := status.Hook
+		if hook == "" {
+			hook = "not available"
+		}
+		fmt.Fprintf(&table, "\n  %-20s %s", status.Capability, hook)
+		for _, refused := range status.Refused {
+			fmt.Fprintf(&table, "\n  %-20s   not %s: %s", "", refused.Hook, refused.Reason)
+		}
+	}
+	s.logger.Info("Probes on kernel " + kernelRelease() + table.String())
+}
+
+func refusals(statuses []wire.ProbeStatus) string {
+	var reasons []string
+	for _, status := range statuses {
+		for _, refused := range status.Refused {
+			reasons = append(reasons, refused.Hook+": "+refused.Reason)
+		}
+	}
+	return strings.Join(reasons, "; ")
+}
+
+func kernelRelease() string {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(name.Release[:])
+}
+
+// clocks reads CLOCK_MONOTONIC, and how far CLOCK_REALTIME is ahead of it.
+func clocks() (monotonicNs uint64, offsetNs int64) {
+	var before, wall, after unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &before)
+	_ = unix.ClockGettime(unix.CLOCK_REALTIME, &wall)
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &after)
+	return uint64(after.Nano()), wall.Nano() - (before.Nano()+after.Nano())/2
+}
