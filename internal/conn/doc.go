@@ -6,5 +6,5 @@
 // behind them. It is bounded in connections, owners and attribute sets, and its books balance (Stats).
 //
 // Memory: a Connection takes 216 bytes, 280 with its place in the index and the list of live ones; an owner
-// about 5 KiB with all histograms in use. A Table is not safe for concurrent use.
+// at most about 10 KiB, with all histograms as wide as they get. A Table is not safe for concurrent use.
 package conn

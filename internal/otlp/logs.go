@@ -1,6 +1,8 @@
 package otlp
 
 import (
+	"strings"
+
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
 
@@ -77,7 +79,7 @@ func (l *Logs) append(o owner.Owner, timeNs uint64, name string, severity plog.S
 	record.SetObservedTimestamp(at) // the kernel half observed it as it happened
 	record.SetEventName(name)
 	record.SetSeverityNumber(severity)
-	record.SetSeverityText(severity.String())
+	record.SetSeverityText(strings.ToUpper(severity.String()))
 	record.SetTraceID(link.TraceID)
 	record.SetSpanID(link.SpanID)
 	record.Attributes().EnsureCapacity(20)
@@ -113,7 +115,9 @@ func (l *Logs) Packet(event *wire.PacketEvent, c *conn.Connection, link Link) {
 	if event.HasTCP != 0 {
 		putStr(to, attrTCPFlags, packet.flags)
 		to.PutInt(attrTCPSequence, int64(event.Sequence))
-		to.PutInt(attrTCPAcknowledge, int64(event.Acknowledgment))
+		if event.TCPFlags&tcpACK != 0 {
+			to.PutInt(attrTCPAcknowledge, int64(event.Acknowledgment))
+		}
 	}
 	putStr(to, attrConnectionState, at(connectionStates[:], event.TCPState))
 	putStr(to, attrFunctionName, l.reasons.function(event.Location))

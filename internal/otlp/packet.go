@@ -156,8 +156,11 @@ func (l *Logs) processOf(pid uint32, comm string) process {
 	if pid == 0 {
 		return process{}
 	}
-	known, _ := l.environment.Facts.Process(pid)
-	return process{pid: pid, comm: comm, executable: known.Executable}
+	p := process{pid: pid, comm: comm}
+	if known, ok := l.environment.Facts.Process(pid); ok {
+		p.executable = known.Executable
+	}
+	return p
 }
 
 // write writes what the Resource does not say already.

@@ -124,6 +124,8 @@ func transport(protocol uint8) string {
 	}
 }
 
+const tcpACK = 0x10 // RFC 9293 section 3.1
+
 // tcpFlags writes the flags of a segment as SYN|ACK, in the order of their bits.
 func tcpFlags(flags uint8) string {
 	switch flags { // what nearly all segments have

@@ -8,7 +8,8 @@ import (
 
 // MaxScale is the finest scale: 256 buckets per doubling, each 0.27 % wide. The data model would allow 20,
 // but a histogram of MaxSize buckets keeps a finer scale only while all its values lie within half a
-// percent; in exchange every boundary fits into a table and the mapping is exact, without logarithms.
+// percent; in exchange every boundary fits into a table and the mapping is exact, without logarithms. It is also
+// the finest schema of Prometheus' native histograms, which take these buckets as they are.
 const MaxScale = 8
 
 // MinScale is the coarsest scale: one bucket holds every float64 from 1 up, another every one below.
