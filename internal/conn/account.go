@@ -20,8 +20,9 @@ func (t *Table) identify(c *Connection, r *wire.ConnRecord) {
 			}
 		}
 	}
-	// A record made where no process was at hand (softirq) does not unmake one that was.
-	if r.Owner != c.ref && (r.Owner.TGID != 0 || c.ref.TGID == 0) || c.owner == nil {
+	// A record made where no process was at hand (softirq) does not unmake one that was; a second process does.
+	better := r.Owner.TGID != 0 || c.ref.TGID == 0 || r.Flags&wire.ConnTGIDAmbiguous != 0
+	if r.Owner != c.ref && better || c.owner == nil {
 		c.ref, c.comm = r.Owner, r.Comm
 		t.own(c, r.Header.TimeNs)
 	}
@@ -78,7 +79,8 @@ func (t *Table) establish(c *Connection, r *wire.ConnRecord) {
 // the socket. Sums cannot be taken back, so outside containers, whose sockets are told by cgroup, a
 // connection without a process waits for one until the next collection.
 func (t *Table) attributable(c *Connection) bool {
-	return c.series != nil || c.ref.TGID != 0 || c.owner.InContainer() || c.firstCollection != t.collection
+	return c.series != nil || c.ref.TGID != 0 || c.bits&wire.ConnTGIDAmbiguous != 0 || c.owner.InContainer() ||
+		c.firstCollection != t.collection
 }
 
 // attribute makes c one of its owner's connections.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
+
 func TestRetransmittedPayloadIsNotTransmittedTwice(t *testing.T) {
 	w := newWorld(t, Options{})
 	r := w.client(1)

@@ -12,6 +12,7 @@ import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/owner"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
+
 func TestAConnectionThatVanishesIsLostAfterTwoCollections(t *testing.T) {
 	w := newWorld(t, Options{})
 	r := w.client(1)

@@ -169,3 +169,16 @@ func TestALiveConnectionKeepsItsOwner(t *testing.T) {
 	}
 	assert.EqualValues(t, 1, w.only().Opened[wire.RoleClient])
 }
+
+func TestASocketThatTwoProcessesHoldIsNeithers(t *testing.T) {
+	w := newWorld(t, Options{})
+	r := w.client(1)
+	r.Flags, r.EstablishedNs = wire.ConnEstablished|wire.ConnAdopted, 0
+	w.sees(wire.RecordConnSnapshot, r)
+	r.Flags, r.Owner.TGID = r.Flags|wire.ConnTGIDAmbiguous, 0
+	r.BytesSent = 5
+	w.sees(wire.RecordConnSnapshot, r)
+	c, _ := w.Get(1)
+	assert.Zero(t, c.Process())
+	assert.Equal(t, owner.Owner{Netns: 1}, c.Owner())
+}

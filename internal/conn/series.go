@@ -77,8 +77,26 @@ type Series struct {
 
 // Failure counts failed connects with one error.
 type Failure struct {
-	Errno uint32 // 0: the application closed the socket before there was an answer
+	Errno uint32 // or ErrnoAborted, ErrnoUnknown
 	Count uint64
+}
+
+// What stands for an errno where a failed connect has none.
+const (
+	ErrnoAborted = 0         // the application closed the socket before there was an answer
+	ErrnoUnknown = 1<<32 - 1 // connect itself failed: its error goes to the caller, not to the socket
+)
+
+// FailureOf is the error of a connect that failed, from its record of kind FAILED or CLOSE.
+func FailureOf(r *wire.ConnRecord) uint32 {
+	switch {
+	case r.Error != 0:
+		return r.Error
+	case r.CloseReason == wire.CloseLocalFIN:
+		return ErrnoAborted
+	default:
+		return ErrnoUnknown
+	}
 }
 
 func (s *Series) fail(errno uint32) {

@@ -151,7 +151,7 @@ func (t *Table) observe(c *Connection, r *wire.ConnRecord) {
 func (t *Table) fail(c *Connection, r *wire.ConnRecord) {
 	t.account(c, r)
 	c.remember(r)
-	c.series.fail(r.Error)
+	c.series.fail(FailureOf(r))
 	t.stats.Failed++
 	t.stats.Handshaking--
 	t.end(c)

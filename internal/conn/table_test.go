@@ -147,3 +147,13 @@ func TestAServerEndThatNeverGotEstablishedIsNoFailedConnect(t *testing.T) {
 	assert.EqualValues(t, 1, w.Stats().Abandoned)
 	w.balanced()
 }
+
+func TestAConnectWithoutAnErrnoIsAbortedOnlyWhereTheApplicationClosedIt(t *testing.T) {
+	for reason, want := range map[uint8]uint32{wire.CloseLocalFIN: ErrnoAborted, wire.CloseUnknown: ErrnoUnknown} {
+		w := newWorld(t, Options{})
+		r := w.client(1)
+		r.State, r.EstablishedNs, r.Flags, r.CloseReason = StateSynSent, 0, 0, reason
+		w.sees(wire.RecordConnFailed, r)
+		assert.Equal(t, []Failure{{want, 1}}, w.only().Failed)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
+
 func BenchmarkSpanToOTLP(b *testing.B) {
 	p := bothEnds()
 	s := newSpans(Options{})

@@ -142,7 +142,7 @@ func (l *Logs) ConnectionFailed(r *wire.ConnRecord, c *conn.Connection, link Lin
 	}
 	record := l.append(o, r.Header.TimeNs, EventConnectionFailed, plog.SeverityNumberWarn, link)
 	to := record.Attributes()
-	failure := errnoName(r.Error)
+	failure := errnoName(conn.FailureOf(r))
 	packet := packet{
 		source: r.Pair.LocalAddr(), destination: r.Pair.RemoteAddr(),
 		isIP: true, transport: transport(6),

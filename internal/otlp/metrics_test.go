@@ -22,9 +22,10 @@ func everything(options Options) pmetric.Metrics {
 	closing := client(3, startNs+2e9, wire.RecordConnClose)
 	closing.CloseReason = wire.CloseResetReceived
 	p.Conn(closing)
-	for i, errno := range []uint32{111, 111, 0, 74, 75} {
+	for i, errno := range []uint32{111, 111, 0, 74, 75} { // 0: aborted
 		failing := client(uint64(10+i), startNs+3e9, wire.RecordConnFailed)
 		failing.State, failing.Flags, failing.EstablishedNs, failing.Error = conn.StateSynSent, 0, 0, errno
+		failing.CloseReason = wire.CloseLocalFIN
 		p.Conn(failing)
 	}
 	p.Call(get(1, false), p.get(1))

@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
+
 func TestTargetsInEveryForm(t *testing.T) {
 	for _, c := range []struct {
 		method, target, authority string

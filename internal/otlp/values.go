@@ -52,7 +52,7 @@ func at[I uint8 | uint32](names []string, i I) string {
 // before there was an answer, else "_OTHER".
 func errnoName(errno uint32) string {
 	switch errno {
-	case 0:
+	case conn.ErrnoAborted:
 		return "aborted"
 	case 1:
 		return "EPERM"
