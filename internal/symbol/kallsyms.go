@@ -16,7 +16,7 @@ var ErrHidden = errors.New("kernel symbol addresses are hidden: set sysctl kerne
 	"and give the collector CAP_SYSLOG")
 
 const (
-	// reloadEvery is the shortest time between two readings of the table, each ≈50 ms of CPU.
+	// reloadEvery is the shortest time between two readings of the table, each ≈40 ms of CPU.
 	reloadEvery = 10 * time.Second
 	// bpfFresh is how old the table may be where it names a BPF program: those come and go, and the
 	// place of one that went is soon another's.
@@ -27,7 +27,8 @@ const (
 
 // Kallsyms names kernel addresses. It reads the table when first asked and again, at most every ten
 // seconds, when an address is in no function that it knows: the module may have been loaded since.
-// The table of a kernel with 120 000 text symbols takes about 4 MiB. For one goroutine.
+// The table takes 18 bytes and its name for each function: 2.6 MB for the 64 000 of a 6.18 kernel, 5.6 MB
+// for 120 000 with long names; reading it takes 12 MB more for a moment. For one goroutine.
 type Kallsyms struct {
 	open   func() (io.ReadCloser, error)
 	now    func() time.Time
