@@ -145,7 +145,7 @@ func (l *Logs) ConnectionFailed(r *wire.ConnRecord, c *conn.Connection, link Lin
 	failure := errnoName(conn.FailureOf(r))
 	packet := packet{
 		source: r.Pair.LocalAddr(), destination: r.Pair.RemoteAddr(),
-		isIP: true, transport: transport(6),
+		addressed: true, transport: transport(6),
 	}
 	to.PutStr(attrErrorType, failure)
 	packet.write(to)

@@ -25,7 +25,7 @@ func dropped() *wire.PacketEvent {
 		Pair:     pair("192.0.2.9:51000", "10.0.0.2:80"),
 		Location: dropsAt, Reason: 8, HasReason: 1,
 		Length: 60, Sequence: 4294967295, HasTCP: 1, TCPFlags: 2,
-		Ifindex: 2, EtherType: etherTypeIPv4, Direction: wire.DirectionReceive,
+		Ifindex: 2, EtherType: 0x0800, Direction: wire.DirectionReceive,
 		StackDepth: 3, Stack: [24]uint64{dropsAt, dropsAt - 0x80, 0xdead},
 	}
 	copy(event.Ifname[:], "eth0")
@@ -71,6 +71,8 @@ func TestTheBodyIsOneLineWithTheEssential(t *testing.T) {
 	p := bothEnds()
 	arp := dropped()
 	arp.EtherType, arp.Pair, arp.HasTCP = 0x0806, wire.AddressPair{}, 0
+	bare := dropped()
+	bare.EtherType, bare.Pair, bare.HasTCP = 0, wire.AddressPair{}, 0
 	icmp := dropped()
 	icmp.Pair.Protocol, icmp.Pair.LocalPort, icmp.Pair.RemotePort, icmp.HasTCP = 1, 0, 0, 0
 	unnamed := dropped()
@@ -82,6 +84,7 @@ func TestTheBodyIsOneLineWithTheEssential(t *testing.T) {
 		"drop nft_do_chain: 192.0.2.9:51000 -> 10.0.0.2:80 tcp SYN, 60 bytes, on eth0":   func(l *Logs) { l.Packet(unnamed, nil, Link{}) },
 		"drop: 192.0.2.9:51000 -> 10.0.0.2:80 tcp SYN, 60 bytes, on eth0":                func(l *Logs) { l.Packet(silent, nil, Link{}) },
 		"drop NETFILTER_DROP: ethertype 0x806, 60 bytes, on eth0":                        func(l *Logs) { l.Packet(arp, nil, Link{}) },
+		"drop NETFILTER_DROP: no header, 60 bytes, on eth0":                              func(l *Logs) { l.Packet(bare, nil, Link{}) },
 		"drop NETFILTER_DROP: 192.0.2.9 -> 10.0.0.2 icmp, 60 bytes, on eth0":             func(l *Logs) { l.Packet(icmp, nil, Link{}) },
 		"retransmit timeout: [2001:db8::1]:40000 -> [2001:db8::2]:80 tcp PSH|ACK, 60 bytes, process nginx 80": func(l *Logs) {
 			l.Packet(retransmitted(2), p.get(2), Link{})

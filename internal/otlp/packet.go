@@ -12,16 +12,10 @@ import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
-// Ethernet protocol numbers, include/uapi/linux/if_ether.h.
-const (
-	etherTypeIPv4 = 0x0800
-	etherTypeIPv6 = 0x86DD
-)
-
 // packet is what an event says of a packet, in words.
 type packet struct {
 	source, destination netip.AddrPort
-	isIP                bool
+	addressed           bool // the addresses were read; IPv4 ones are never all zero in 16 bytes
 	transport           string
 	direction           string
 	device              string
@@ -39,12 +33,7 @@ func describePacket(event *wire.PacketEvent) packet {
 		device:      wire.Text(event.Ifname),
 		etherType:   event.EtherType,
 		length:      event.Length,
-	}
-	switch event.EtherType {
-	case etherTypeIPv4, etherTypeIPv6:
-		p.isIP = true
-	case 0: // not filled in yet (locally made): addresses tell
-		p.isIP = event.Pair.Local != [16]uint8{} || event.Pair.Remote != [16]uint8{}
+		addressed:   event.Pair.Local != [16]uint8{} || event.Pair.Remote != [16]uint8{},
 	}
 	if event.HasTCP != 0 {
 		p.flags = tcpFlags(event.TCPFlags)
@@ -53,7 +42,7 @@ func describePacket(event *wire.PacketEvent) packet {
 }
 
 func (p *packet) write(to pcommon.Map) {
-	if p.isIP {
+	if p.addressed {
 		to.PutStr(attrSourceAddress, p.source.Addr().String())
 		putPort(to, attrSourcePort, p.source.Port())
 		to.PutStr(attrDestinationAddress, p.destination.Addr().String())
@@ -92,9 +81,12 @@ func (p *packet) line(b []byte, kind uint32, what string, who *process) []byte {
 		b = append(append(b, ' '), what...)
 	}
 	b = append(b, ':')
-	if p.isIP {
+	switch {
+	case p.addressed:
 		b = p.ends(b)
-	} else {
+	case p.etherType == 0:
+		b = append(b, " no header"...)
+	default:
 		b = append(b, " ethertype 0x"...)
 		b = strconv.AppendUint(b, uint64(p.etherType), 16)
 	}
