@@ -1,0 +1,204 @@
+package owner
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+// host is a wire.Facts of which the test is master, and counts questions.
+type host struct {
+	wire.Facts
+	paths     map[uint64]string
+	processes map[uint32]wire.Process
+	asked     int
+}
+
+func (h *host) CgroupPath(id uint64) (string, bool) {
+	h.asked++
+	path, ok := h.paths[id]
+	return path, ok
+}
+
+func (h *host) Process(tgid uint32) (wire.Process, bool) {
+	h.asked++
+	process, ok := h.processes[tgid]
+	return process, ok
+}
+
+const second = uint64(time.Second)
+
+func newHost() *host {
+	return &host{
+		paths: map[uint64]string{
+			1:  "/",
+			10: in("/kubepods/burstable/pod{U}/{A}"),
+			11: in("/kubepods/burstable/pod{U}/{A}/child"),
+			12: in("/kubepods/burstable/pod{H}"),
+			20: "/system.slice/nginx.service",
+			30: "/user.slice/user-1000.slice/session-1.scope",
+			40: "/init.scope",
+		},
+		processes: map[uint32]wire.Process{
+			100: {Executable: "nginx", Cgroup: "/system.slice/nginx.service", StartTicks: 500},
+			101: {Executable: "curl", Cgroup: "/user.slice/user-1000.slice/session-1.scope", StartTicks: 500},
+			102: {Executable: "app", Cgroup: in("/kubepods/burstable/pod{U}/{A}"), StartTicks: 500},
+			103: {Executable: "systemd", Cgroup: "/init.scope", StartTicks: 1},
+			104: {Executable: "tool", Cgroup: "/", StartTicks: 1},
+		},
+	}
+}
+
+func TestARecordBelongsToItsContainerElseItsProcess(t *testing.T) {
+	container := Owner{ContainerID: idA, PodUID: uidA}
+	nginx := Owner{PID: 100, Executable: "nginx", ServiceName: "nginx"}
+	for _, c := range []struct {
+		what string
+		ref  wire.OwnerRef
+		comm string
+		want Owner
+	}{
+		{"a socket in a container", wire.OwnerRef{CgroupID: 10, Netns: 7}, "", container},
+		{"by whichever process", wire.OwnerRef{CgroupID: 10, Netns: 7, TGID: 102}, "app", container},
+		{"even one on the host, that was handed the socket", wire.OwnerRef{CgroupID: 10, TGID: 100}, "nginx", container},
+		{"in whichever network namespace", wire.OwnerRef{CgroupID: 10, Netns: 8}, "", container},
+		{"and cgroup below the container's", wire.OwnerRef{CgroupID: 11, TGID: 999}, "", container},
+		{"a socket without a cgroup, by its process in a container", wire.OwnerRef{TGID: 102}, "", container},
+		{"a socket of the root cgroup, likewise (cgroup v1)", wire.OwnerRef{CgroupID: 1, TGID: 102}, "", container},
+		{"a socket that systemd made for a container", wire.OwnerRef{CgroupID: 40, TGID: 102}, "", container},
+		{"a socket of a cgroup that is gone, by its process", wire.OwnerRef{CgroupID: 999, TGID: 102}, "", container},
+		{"a system service", wire.OwnerRef{CgroupID: 20, Netns: 7, TGID: 100}, "", nginx},
+		{"whose socket systemd made", wire.OwnerRef{CgroupID: 40, TGID: 100}, "", nginx},
+		{"a command in a session", wire.OwnerRef{CgroupID: 30, TGID: 101}, "", Owner{PID: 101, Executable: "curl", ServiceName: "curl"}},
+		{"init itself", wire.OwnerRef{CgroupID: 40, TGID: 103}, "", Owner{PID: 103, Executable: "systemd", ServiceName: "systemd"}},
+		{"a process of the root cgroup", wire.OwnerRef{CgroupID: 1, TGID: 104}, "", Owner{PID: 104, Executable: "tool", ServiceName: "tool"}},
+		{"a process that is gone, in a service", wire.OwnerRef{CgroupID: 20, TGID: 998}, "nginx", Owner{PID: 998, Executable: "nginx", ServiceName: "nginx"}},
+		{"a process that is gone, in the root", wire.OwnerRef{CgroupID: 1, TGID: 998}, "wget", Owner{PID: 998, Executable: "wget", ServiceName: "wget"}},
+		{"a process that is gone with its cgroup may have been in a container", wire.OwnerRef{CgroupID: 999, Netns: 7, TGID: 998}, "wget", Owner{Netns: 7}},
+		{"a service of which no process was seen", wire.OwnerRef{CgroupID: 20, Netns: 7}, "", Owner{ServiceName: "nginx"}},
+		{"a session of which no process was seen", wire.OwnerRef{CgroupID: 30, Netns: 7}, "", Owner{Netns: 7}},
+		{"the root cgroup alone", wire.OwnerRef{CgroupID: 1, Netns: 7}, "", Owner{Netns: 7}},
+		{"a static pod outside its containers", wire.OwnerRef{CgroupID: 12, Netns: 7}, "", Owner{Netns: 7}},
+		{"nothing but a network namespace", wire.OwnerRef{Netns: 7}, "", Owner{Netns: 7}},
+	} {
+		require.Equal(t, c.want, NewResolver(newHost()).Resolve(c.ref, c.comm, 10*second), c.what)
+	}
+}
+
+func TestAnAnswerIsAskedForOnceNotPerEvent(t *testing.T) {
+	h := newHost()
+	r := NewResolver(h)
+	refs := []wire.OwnerRef{{CgroupID: 10}, {CgroupID: 20, TGID: 100}, {CgroupID: 999, TGID: 998}, {CgroupID: 1}}
+	for range 1000 {
+		for _, ref := range refs {
+			r.Resolve(ref, "x", 10*second)
+		}
+	}
+	require.Equal(t, 6, h.asked)
+	require.Zero(t, testing.AllocsPerRun(1000, func() {
+		for _, ref := range refs {
+			r.Resolve(ref, "x", 10*second)
+		}
+	}))
+}
+
+func TestWhatIsNotKnownIsAskedForAgainEverLessOften(t *testing.T) {
+	h := newHost()
+	r := NewResolver(h)
+	ref := wire.OwnerRef{CgroupID: 999, Netns: 7}
+	for now := range uint64(300_000) {
+		require.Equal(t, Owner{Netns: 7}, r.Resolve(ref, "", 10*second+now*second/1000))
+	}
+	require.Less(t, h.asked, 12, "questions in five minutes of an event per millisecond")
+	h.paths[999] = h.paths[10]
+	require.Equal(t, idA, r.Resolve(ref, "", 400*second).ContainerID)
+}
+
+func TestAPidThatIsReusedIsAnotherProcess(t *testing.T) {
+	h := newHost()
+	r := NewResolver(h)
+	ref := wire.OwnerRef{CgroupID: 30, TGID: 101}
+	require.Equal(t, "curl", r.Resolve(ref, "curl", 10*second).Executable)
+	h.processes[101] = wire.Process{Executable: "wget", Cgroup: "/init.scope", StartTicks: 2000} // at 20 s
+	require.Equal(t, "wget", r.Resolve(ref, "wget", 21*second).Executable)
+	require.Equal(t, Owner{PID: 101, Executable: "curl", ServiceName: "curl"}, r.Resolve(ref, "curl", 15*second),
+		"a record from before is not the new process's")
+}
+
+func TestAReusedPidInAContainerDoesNotTakeOverEarlierRecords(t *testing.T) {
+	h := newHost()
+	r := NewResolver(h)
+	h.processes[101] = wire.Process{Executable: "app", Cgroup: h.paths[10], StartTicks: 2000}
+	require.Equal(t, Owner{PID: 101, Executable: "curl", ServiceName: "curl"}, r.Resolve(wire.OwnerRef{CgroupID: 30, TGID: 101}, "curl", 15*second))
+}
+
+func TestAProcessThatIsGoneKeepsItsOwnerForAMinute(t *testing.T) {
+	h := newHost()
+	h.processes[101] = wire.Process{Executable: "python3.11", Cgroup: "/", StartTicks: 500}
+	r := NewResolver(h)
+	ref := wire.OwnerRef{CgroupID: 1, TGID: 101}
+	require.Equal(t, "python3.11", r.Resolve(ref, "python3", 10*second).Executable)
+	delete(h.processes, 101)
+	require.Equal(t, "python3.11", r.Resolve(ref, "python3", 60*second).Executable)
+	require.Equal(t, "python3", r.Resolve(ref, "python3", 80*second).Executable, "by then the pid may be another's")
+	require.Equal(t, "python3.11", r.Resolve(ref, "python3", 20*second).Executable, "but not that of an earlier record")
+}
+
+func TestExecIsSeen(t *testing.T) {
+	h := newHost()
+	r := NewResolver(h)
+	ref := wire.OwnerRef{CgroupID: 1, TGID: 104}
+	require.Equal(t, "tool", r.Resolve(ref, "", 10*second).Executable)
+	h.processes[104] = wire.Process{Executable: "server", Cgroup: "/", StartTicks: 1}
+	require.Equal(t, "server", r.Resolve(ref, "", 12*second).Executable)
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	r := NewResolver(newHost())
+	for i := range uint32(100_000) {
+		r.Resolve(wire.OwnerRef{CgroupID: uint64(i) + 1000, TGID: i + 1000}, "x", 10*second)
+	}
+	require.LessOrEqual(t, r.cgroups.len(), 2*maxCgroups)
+	require.LessOrEqual(t, r.processes.len(), 2*maxProcesses)
+}
+
+func TestTheCacheForgetsWhatIsNotUsed(t *testing.T) {
+	c := newCache[int, int](10)
+	for i := range 100 {
+		c.put(i, i)
+		_, ok := c.get(0)
+		require.True(t, ok, "used all along, with %d others since", i)
+	}
+	_, ok := c.get(50)
+	require.False(t, ok)
+	_, ok = c.get(99)
+	require.True(t, ok)
+	require.LessOrEqual(t, c.len(), 20)
+}
+
+func BenchmarkResolveContainer(b *testing.B) {
+	r := NewResolver(newHost())
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Resolve(wire.OwnerRef{CgroupID: 10, TGID: 5}, "app", second)
+	}
+}
+
+func BenchmarkResolveProcess(b *testing.B) {
+	r := NewResolver(newHost())
+	b.ReportAllocs()
+	for b.Loop() {
+		r.Resolve(wire.OwnerRef{CgroupID: 20, TGID: 100}, "nginx", 10*second)
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	path := in("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{u}.slice/cri-containerd-{A}.scope")
+	b.ReportAllocs()
+	for b.Loop() {
+		Parse(path)
+	}
+}
