@@ -27,6 +27,12 @@ const (
 	tick = uint64(10 * time.Millisecond)
 )
 
+// Facts are the questions of wire.Facts that tell an owner.
+type Facts interface {
+	CgroupPath(id uint64) (path string, ok bool)
+	Process(tgid uint32) (process wire.Process, ok bool)
+}
+
 // Resolver tells the owner of a record. Time is that of the records, so that a replayed recording gets
 // the same answers; for one goroutine.
 //
@@ -36,7 +42,7 @@ const (
 // that started after the time of the record is not the one that the record means. What is left to chance: a
 // pid that went to another process less than processFresh ago, or, if both are gone, processLinger.
 type Resolver struct {
-	facts     wire.Facts
+	facts     Facts
 	cgroups   *cache[uint64, *cgroup]
 	processes *cache[uint32, *process]
 	nowNs     uint64 // latest time of a record
@@ -81,7 +87,7 @@ func (r *retry) next(nowNs uint64) {
 }
 
 // NewResolver gives a Resolver with empty caches.
-func NewResolver(facts wire.Facts) *Resolver {
+func NewResolver(facts Facts) *Resolver {
 	return &Resolver{
 		facts:     facts,
 		cgroups:   newCache[uint64, *cgroup](maxCgroups),

@@ -9,9 +9,8 @@ import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
-// host is a wire.Facts of which the test is master, and counts questions.
+// host is a machine of which the test is master; it counts questions.
 type host struct {
-	wire.Facts
 	paths     map[uint64]string
 	processes map[uint32]wire.Process
 	asked     int
