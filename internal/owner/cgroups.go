@@ -33,7 +33,8 @@ func telling(v2 string, v1 []string) string {
 			return path
 		}
 	}
-	if (v2 == "" || v2 == "/") && len(v1) > 0 && v1[0] != "" {
+	// Nothing but the root, or what is above the reader's cgroup namespace.
+	if strings.Trim(v2, "/.") == "" && len(v1) > 0 {
 		return v1[0]
 	}
 	return v2

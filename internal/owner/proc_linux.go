@@ -120,11 +120,15 @@ func (p *Proc) openMount() {
 	}
 	p.whole = root.Ino == 1 // kernfs numbers from its root on
 	if !p.whole {
+		if p.prefix == "" {
+			p.prefix = "/.." // nobody knows what is above
+		}
 		p.warn(p.mount + " shows only a part of the cgroup hierarchy: other containers are only known by their " +
 			"processes; mount the host's /sys/fs/cgroup")
 	}
+	// Below a mount of a part the kernel gives every cgroup outside of it the path of the mount.
 	_, err = p.openCgroup(root.Ino)
-	p.handles = err == nil
+	p.handles = p.whole && err == nil
 }
 
 // findBase finds where in the hierarchy the reader's cgroup namespace is: paths in /proc/PID/cgroup

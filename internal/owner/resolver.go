@@ -1,6 +1,7 @@
 package owner
 
 import (
+	"strings"
 	"time"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
@@ -150,6 +151,8 @@ func (r *Resolver) cgroup(id uint64) *cgroup {
 		group.state = cgroupSilent
 	case identity.InContainer():
 		group.state, group.owner = cgroupContainer, containerOwner(identity)
+	case strings.HasPrefix(path, "/..") && identity.Unit == "":
+		group.retry.next(r.nowNs) // what is above may be a container
 	default:
 		group.state, group.unit = cgroupHost, identity.Unit
 	}

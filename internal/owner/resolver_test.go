@@ -40,6 +40,8 @@ func newHost() *host {
 			20: "/system.slice/nginx.service",
 			30: "/user.slice/user-1000.slice/session-1.scope",
 			40: "/init.scope",
+			50: "/../child",
+			51: "/../system.slice/nginx.service",
 		},
 		processes: map[uint32]wire.Process{
 			100: {Executable: "nginx", Cgroup: "/system.slice/nginx.service", StartTicks: 500},
@@ -79,6 +81,8 @@ func TestARecordBelongsToItsContainerElseItsProcess(t *testing.T) {
 		{"a process that is gone with its cgroup may have been in a container", wire.OwnerRef{CgroupID: 999, Netns: 7, TGID: 998}, "wget", Owner{Netns: 7}},
 		{"a service of which no process was seen", wire.OwnerRef{CgroupID: 20, Netns: 7}, "", Owner{ServiceName: "nginx"}},
 		{"a session of which no process was seen", wire.OwnerRef{CgroupID: 30, Netns: 7}, "", Owner{Netns: 7}},
+		{"a process that is gone, in a cgroup of we know not whom", wire.OwnerRef{CgroupID: 50, Netns: 7, TGID: 998}, "wget", Owner{Netns: 7}},
+		{"a service, seen from a cgroup namespace", wire.OwnerRef{CgroupID: 51, Netns: 7}, "", Owner{ServiceName: "nginx"}},
 		{"the root cgroup alone", wire.OwnerRef{CgroupID: 1, Netns: 7}, "", Owner{Netns: 7}},
 		{"a static pod outside its containers", wire.OwnerRef{CgroupID: 12, Netns: 7}, "", Owner{Netns: 7}},
 		{"nothing but a network namespace", wire.OwnerRef{Netns: 7}, "", Owner{Netns: 7}},

@@ -72,17 +72,12 @@ func (p *Proc) openCgroup(id uint64) (string, error) {
 	return p.below(strings.TrimSuffix(full, " (deleted)")), nil
 }
 
-// below makes a path of the file system one of the hierarchy. One outside the mount is given by the
-// kernel from the root of the hierarchy already.
+// below makes a path in the mount one of the hierarchy.
 func (p *Proc) below(full string) string {
-	rest, ok := strings.CutPrefix(full, strings.TrimSuffix(p.mount, "/"))
-	if !ok || (rest != "" && rest[0] != '/') {
-		return full
+	if path := p.prefix + strings.TrimPrefix(full, strings.TrimSuffix(p.mount, "/")); path != "" {
+		return path
 	}
-	if rest = p.prefix + rest; rest == "" {
-		return "/"
-	}
-	return rest
+	return "/"
 }
 
 // walk reads the tree anew. A cgroup that is in neither reading stays unknown.
