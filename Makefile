@@ -9,6 +9,11 @@ CLANG_VERSION := 19.1.7
 OCB_VERSION := v0.162.0
 STATICCHECK_VERSION := v0.7.0
 
+# The kernel's own style, with lines as long as this repository's.
+bpf_style := {BasedOnStyle: LLVM, IndentWidth: 8, ContinuationIndentWidth: 8, UseTab: Always, ColumnLimit: 120, \
+	BreakBeforeBraces: Linux, AllowShortFunctionsOnASingleLine: None, SortIncludes: Never, \
+	SpacesInLineCommentPrefix: {Minimum: 0}}
+
 KERNELS ?= 5.10 newest
 GOTESTFLAGS ?=
 
@@ -87,7 +92,10 @@ check-objects: deps-generate
 	copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && \
 	cp -R go.mod go.sum bpf internal "$$copy" && (cd "$$copy" && go generate ./bpf) && \
 	for file in bpf/*_bpfel.o bpf/*_bpfel.go internal/wire/types_generated.go; do \
-		cmp "$$file" "$$copy/$$file" || { echo "$$file is not what its source makes: run make generate"; exit 1; }; \
+		cmp "$$file" "$$copy/$$file" || { \
+			echo "$$file is not what its source makes: run make generate"; \
+			exit 1; \
+		}; \
 	done && echo "BPF objects: all are what their source compiles to"
 
 .PHONY: lint
@@ -95,7 +103,7 @@ lint: deps-generate vet ## gofmt, go vet, staticcheck, clang-format
 	@unformatted=$$(gofmt -l bpf examples internal lab receiver); \
 	[ -z "$$unformatted" ] || { echo "gofmt -w $$unformatted"; exit 1; }
 	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) ./...
-	clang-format-19 --dry-run -Werror bpf/*.c bpf/*.h
+	clang-format-19 --style='$(bpf_style)' --dry-run -Werror bpf/*.c bpf/*.h
 
 ## Running
 

@@ -2,7 +2,7 @@ package receiver
 
 import (
 	"context"
-	"errors"
+	"net/netip"
 	"strings"
 
 	"go.uber.org/zap"
@@ -10,29 +10,22 @@ import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
-	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
 // runner is what the lifecycle needs of *engine.Engine.
 type runner interface {
 	Run(context.Context) error
-	Stats() stats
+	Stats() engine.Stats
 }
 
 // opener makes a runner that is ready to run, or fails with one error that says what is missing.
 type opener func(engine.Config, engine.Sink, *zap.Logger) (runner, error)
 
-type stats struct {
-	Kernel      wire.KernelStats
-	Probes      []wire.ProbeStatus
-	Connections int
+func openEngine(config engine.Config, sink engine.Sink, logger *zap.Logger) (runner, error) {
+	return engine.New(config, sink, logger)
 }
 
-func openEngine(engine.Config, engine.Sink, *zap.Logger) (runner, error) {
-	return nil, errors.New("the engine is not part of this build yet")
-}
-
-// engineConfig says to the engine what c says to the user. version is that of the scope of all data.
+// engineConfig says to the engine what c, which Validate accepted, says to the user. version is that of the scope of all data.
 func engineConfig(c *Config, version string) engine.Config {
 	out := engine.Config{
 		Probe: probe.Config{
@@ -58,11 +51,20 @@ func engineConfig(c *Config, version string) engine.Config {
 			Attributes:      c.MetricAttributes,
 			Query:           c.HTTP.Query,
 		},
+		Trace:  engine.Trace{Ratio: c.HTTP.Spans.Ratio, PerSecond: c.HTTP.Spans.PerSecond},
 		Record: c.Record.path(),
 		Replay: c.Replay.path(),
 	}
 	for _, header := range c.HTTP.Headers {
 		out.L7.Headers = append(out.L7.Headers, strings.ToLower(header))
+	}
+	if c.HTTP.Spans.PerSecond == 0 {
+		out.Trace.Ratio = 0 // to the engine, 0 per second is no limit
+	}
+	if c.Trace.Enabled {
+		for _, network := range c.Trace.JoinNetworks {
+			out.Trace.JoinNetworks = append(out.Trace.JoinNetworks, netip.MustParsePrefix(network))
+		}
 	}
 	for name, metric := range c.Metrics {
 		out.OTLP.Disabled[name] = !metric.Enabled
@@ -74,7 +76,6 @@ func events(c EventsConfig) probe.Events {
 	return probe.Events{Enabled: c.Enabled, Stack: c.Stack, PerSecond: c.EventsPerSecond}
 }
 
-// ports takes ports that Validate accepted.
 func ports(in []int) []uint16 {
 	var out []uint16
 	for _, port := range in {

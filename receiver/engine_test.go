@@ -1,6 +1,7 @@
 package receiver
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -23,7 +24,8 @@ scope:
 drops: {stack: false, events_per_second: 10}
 resets: {enabled: false}
 retransmits: {events_per_second: 0}
-http: {capture_bytes: 1024, query: true, headers: [X-Request-ID]}
+http: {capture_bytes: 1024, query: true, headers: [X-Request-ID], spans: {ratio: 0.5, per_second: 20}}
+trace: {join_networks: [10.0.0.0/8]}
 metrics: {network.tcp.rtt: {enabled: false}, network.io: {enabled: true}}
 metric_attributes: [network.peer.address]
 histograms: explicit
@@ -55,6 +57,9 @@ ring_buffer: {size: 1048576}
 			Attributes:      []string{"network.peer.address"},
 			Query:           true,
 		},
+		Trace: engine.Trace{
+			Ratio: 0.5, PerSecond: 20, JoinNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		},
 		Record: "/tmp/recording",
 	}, engineConfig(config, "1.2.3"))
 }
@@ -65,4 +70,16 @@ func TestAPathOfABlockThatIsOffIsNotUsed(t *testing.T) {
 	told := engineConfig(config, "")
 	assert.Empty(t, told.Record)
 	assert.Empty(t, told.Replay)
+}
+
+func TestZeroSpansPerSecondAreNone(t *testing.T) {
+	config, err := load(t, `http: {spans: {per_second: 0}}`)
+	require.NoError(t, err)
+	assert.Zero(t, engineConfig(config, "").Trace.Ratio)
+}
+
+func TestWithoutTraceNothingIsJoined(t *testing.T) {
+	config, err := load(t, `trace: {enabled: false}`)
+	require.NoError(t, err)
+	assert.Empty(t, engineConfig(config, "").Trace.JoinNetworks)
 }

@@ -23,7 +23,7 @@ type fakeEngine struct {
 	openErr error
 	run     func(context.Context) error
 	last    func(engine.Sink) error
-	books   stats
+	books   engine.Stats
 
 	opened, running atomic.Int32
 	sink            engine.Sink
@@ -48,7 +48,7 @@ func (e *fakeEngine) Run(ctx context.Context) error {
 	return nil
 }
 
-func (e *fakeEngine) Stats() stats { return e.books }
+func (e *fakeEngine) Stats() engine.Stats { return e.books }
 
 // statusHost is a host as the Collector gives one to each signal.
 type statusHost struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/receiver"
@@ -88,26 +89,57 @@ func (in *instance) start() error {
 		// The measuring is worth more than the metrics about it.
 		in.set.Logger.Warn("The receiver's metrics about itself are not available", zap.Error(err))
 	}
-	in.status.report(startedEvent(running.Stats().Probes))
 
 	// Not the context of Start: that one ends when starting does.
 	ctx, cancel := context.WithCancel(context.Background())
 	in.cancel, in.done = cancel, make(chan struct{})
-	go func() {
-		defer close(in.done)
-		err := running.Run(ctx)
-		switch {
-		case ctx.Err() != nil:
-			in.runErr = err
-		case err != nil:
-			in.set.Logger.Error("The receiver stopped; nothing is measured until the Collector restarts",
-				zap.Error(err))
-			in.status.report(diedEvent(err))
-		default:
-			in.set.Logger.Info("The recording was replayed to its end", zap.String("path", in.config.Replay.path()))
-		}
-	}()
+	go in.run(ctx, running)
 	return nil
+}
+
+// probesInterval is how often the engine is asked, after its start, whether it knows its hooks by now.
+const probesInterval = 50 * time.Millisecond
+
+// run runs the engine and reports what becomes of it: once which hooks it has, and its end.
+func (in *instance) run(ctx context.Context, running runner) {
+	defer close(in.done)
+	ended := make(chan error, 1)
+	go func() { ended <- running.Run(ctx) }()
+	ticker := time.NewTicker(probesInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			if in.reportProbes(running) {
+				ticker.Stop()
+			}
+		case err := <-ended:
+			in.ended(ctx, err)
+			return
+		}
+	}
+}
+
+// reportProbes reports false while the engine does not know its hooks.
+func (in *instance) reportProbes(running runner) bool {
+	probes := running.Stats().Probes
+	if len(probes) == 0 {
+		return false
+	}
+	in.status.report(probesEvent(probes))
+	return true
+}
+
+func (in *instance) ended(ctx context.Context, err error) {
+	switch {
+	case ctx.Err() != nil:
+		in.runErr = err
+	case err != nil:
+		in.set.Logger.Error("The receiver stopped; nothing is measured until the Collector restarts", zap.Error(err))
+		in.status.report(diedEvent(err))
+	default:
+		in.set.Logger.Info("The recording was replayed to its end", zap.String("path", in.config.Replay.path()))
+	}
 }
 
 var errShutDown = errors.New("the receiver was shut down before it started")

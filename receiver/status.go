@@ -39,7 +39,7 @@ func (s *status) report(event *componentstatus.Event) {
 	}
 }
 
-// startedEvent tells how the kernel serves what was asked for. Whoever is woken at night must be woken for
+// probesEvent tells how the kernel serves what was asked for. Whoever is woken at night must be woken for
 // something that they can act on:
 //
 //   - Every capability has a hook: OK, even where a better hook was refused. The data are all there; what
@@ -50,7 +50,7 @@ func (s *status) report(event *componentstatus.Event) {
 //     any more, and health checks that restart the pod on a permanent error would do so for ever, losing
 //     the data of the capabilities that work.
 //   - The engine died: permanent, see diedEvent.
-func startedEvent(probes []wire.ProbeStatus) *componentstatus.Event {
+func probesEvent(probes []wire.ProbeStatus) *componentstatus.Event {
 	hooks := pcommon.NewMap()
 	var missing []error
 	for _, probe := range probes {

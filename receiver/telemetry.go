@@ -9,6 +9,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 	"github.com/ebpfnet/ebpfnetreceiver/receiver/internal/metadata"
 )
@@ -57,18 +59,21 @@ func (t *telemetry) addItems(ctx context.Context, signal, outcome string, items 
 
 // observe reads all instruments from one snapshot, which is why it does not use the generated callbacks, one
 // per instrument: the books of one reading must balance.
-func (t *telemetry) observe(read func() stats) error {
+func (t *telemetry) observe(read func() engine.Stats) error {
 	b := t.builder
 	registration, err := t.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		snapshot := read()
 		t.observeRecords(o, &snapshot.Kernel)
 		t.observePrograms(o, snapshot.Kernel.Programs)
 		t.observeProbes(o, snapshot.Probes)
-		o.ObserveInt64(b.EbpfNetConnectionsTracked, int64(snapshot.Connections), t.with())
+		t.observeConnections(o, &snapshot)
+		t.observeCalls(o, &snapshot)
 		return nil
 	},
-		b.EbpfNetConnectionsTracked, b.EbpfNetProbeStatus, b.EbpfNetProgramMisses, b.EbpfNetProgramRuns,
-		b.EbpfNetProgramTime, b.EbpfNetRecords, b.EbpfNetRecordsSeen, b.EbpfNetRingFill)
+		b.EbpfNetCalls, b.EbpfNetCallsCaptured, b.EbpfNetCallsGivenUp, b.EbpfNetConnections,
+		b.EbpfNetConnectionsTracked, b.EbpfNetLimits, b.EbpfNetPayloadGaps, b.EbpfNetProbeStatus,
+		b.EbpfNetProgramMisses, b.EbpfNetProgramRuns, b.EbpfNetProgramTime, b.EbpfNetRecords,
+		b.EbpfNetRecordsSeen, b.EbpfNetRingFill)
 	t.registration = registration
 	return err
 }
@@ -80,12 +85,9 @@ func (t *telemetry) observeRecords(o metric.Observer, kernel *wire.KernelStats) 
 		}
 		books, kind := kernel.Kinds[kind], attribute.String("kind", name)
 		o.ObserveInt64(t.builder.EbpfNetRecordsSeen, int64(books.Seen), t.with(kind))
-		for outcome, count := range map[string]uint64{
+		t.observeEach(o, t.builder.EbpfNetRecords, "outcome", map[string]uint64{
 			"submitted": books.Submitted, "suppressed": books.Suppressed, "lost": books.Lost,
-		} {
-			o.ObserveInt64(t.builder.EbpfNetRecords, int64(count),
-				t.with(kind, attribute.String("outcome", outcome)))
-		}
+		}, kind)
 	}
 	if kernel.RingSize > 0 {
 		o.ObserveFloat64(t.builder.EbpfNetRingFill, float64(kernel.RingBytes)/float64(kernel.RingSize), t.with())
@@ -113,6 +115,46 @@ func (t *telemetry) observeProbes(o metric.Observer, probes []wire.ProbeStatus) 
 		for _, refused := range probe.Refused {
 			observe(probe.Capability, refused.Hook, 0)
 		}
+	}
+}
+
+func (t *telemetry) observeConnections(o metric.Observer, stats *engine.Stats) {
+	c := &stats.Connections
+	o.ObserveInt64(t.builder.EbpfNetConnectionsTracked, int64(c.Live+c.Handshaking), t.with())
+	t.observeEach(o, t.builder.EbpfNetConnections, "event", map[string]uint64{
+		"opened": c.Opened, "adopted": c.Adopted, "failed": c.Failed, "abandoned": c.Abandoned,
+		"closed": c.Closed, "lost_close": c.LostClose,
+	})
+	t.observeEach(o, t.builder.EbpfNetLimits, "limit", map[string]uint64{
+		"kernel_connections": stats.Kernel.ConnsFull, "kernel_counts": stats.Kernel.CountsFull,
+		"connections": c.Refused, "attributes": c.Folded,
+	})
+}
+
+func (t *telemetry) observeCalls(o metric.Observer, stats *engine.Stats) {
+	t.observeEach(o, t.builder.EbpfNetCalls, "outcome", map[string]uint64{
+		"span": stats.Spans.Spans, "unsampled": stats.Spans.Unsampled, "over_limit": stats.Spans.OverLimit,
+		"unwanted": stats.Spans.Unwanted,
+	})
+	captured, givenUp := map[string]uint64{}, map[string]uint64{}
+	for capture, count := range stats.Calls.ByCapture {
+		captured[l7.Capture(capture).String()] = count
+	}
+	for reason, count := range stats.Calls.GivenUp {
+		givenUp[l7.Reason(reason).String()] = count
+	}
+	t.observeEach(o, t.builder.EbpfNetCallsCaptured, "capture", captured)
+	t.observeEach(o, t.builder.EbpfNetCallsGivenUp, "reason", givenUp)
+	o.ObserveInt64(t.builder.EbpfNetPayloadGaps, int64(stats.Calls.Gaps), t.with())
+}
+
+// observeEach observes counts by the value that the attribute called name has for them.
+func (t *telemetry) observeEach(
+	o metric.Observer, instrument metric.Int64Observable, name string, counts map[string]uint64,
+	attributes ...attribute.KeyValue,
+) {
+	for value, count := range counts {
+		o.ObserveInt64(instrument, int64(count), t.with(append(attributes, attribute.String(name, value))...))
 	}
 }
 

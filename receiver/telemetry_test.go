@@ -7,11 +7,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/confmap/confmaptest"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 	"github.com/ebpfnet/ebpfnetreceiver/receiver/internal/metadatatest"
 )
@@ -24,9 +28,19 @@ func TestEveryKindOfRecordHasAName(t *testing.T) {
 	}
 }
 
+func TestEveryReasonOfTheParserIsInTheMetadata(t *testing.T) {
+	conf, err := confmaptest.LoadConf("metadata.yaml")
+	require.NoError(t, err)
+	for reason := range l7.Reasons {
+		assert.Contains(t, conf.Get("attributes::ebpf_net.reason::enum"), l7.Reason(reason).String())
+	}
+}
+
 func TestTheBooksOfTheEngineAreRead(t *testing.T) {
-	books := stats{
-		Connections: 7,
+	books := engine.Stats{
+		Connections: conn.Stats{Live: 6, Handshaking: 1, Opened: 9, Closed: 3, Refused: 2},
+		Calls:       l7.Stats{Gaps: 3, ByCapture: [l7.Gap + 1]uint64{l7.MidStream: 4}},
+		Spans:       engine.SpanStats{Spans: 5, OverLimit: 6},
 		Probes: []wire.ProbeStatus{
 			{Capability: "payload", Hook: "raw_tp/sys_exit", Refused: []wire.Refusal{{Hook: "fexit/tcp_sendmsg"}}},
 			{Capability: "drops", Refused: []wire.Refusal{{Hook: "tp_btf/kfree_skb"}}},
@@ -65,6 +79,24 @@ func TestTheBooksOfTheEngineAreRead(t *testing.T) {
 		point[int64](5, "kind", "drop", "outcome", "submitted"),
 		point[int64](3, "kind", "drop", "outcome", "suppressed"),
 		point[int64](2, "kind", "drop", "outcome", "lost"))
+
+	metadatatest.AssertEqualEbpfNetPayloadGaps(t, telemetry, []metricdata.DataPoint[int64]{point[int64](3)}, ignoreTimes)
+	metadatatest.AssertEqualEbpfNetConnections(t, telemetry, []metricdata.DataPoint[int64]{
+		point[int64](9, "event", "opened"), point[int64](0, "event", "adopted"), point[int64](0, "event", "failed"),
+		point[int64](0, "event", "abandoned"), point[int64](3, "event", "closed"), point[int64](0, "event", "lost_close"),
+	}, ignoreTimes)
+	metadatatest.AssertEqualEbpfNetLimits(t, telemetry, []metricdata.DataPoint[int64]{
+		point[int64](0, "limit", "kernel_connections"), point[int64](0, "limit", "kernel_counts"),
+		point[int64](2, "limit", "connections"), point[int64](0, "limit", "attributes"),
+	}, ignoreTimes)
+	metadatatest.AssertEqualEbpfNetCalls(t, telemetry, []metricdata.DataPoint[int64]{
+		point[int64](5, "outcome", "span"), point[int64](0, "outcome", "unsampled"),
+		point[int64](6, "outcome", "over_limit"), point[int64](0, "outcome", "unwanted"),
+	}, ignoreTimes)
+	metadatatest.AssertEqualEbpfNetCallsCaptured(t, telemetry, []metricdata.DataPoint[int64]{
+		point[int64](0, "capture", "complete"), point[int64](0, "capture", "truncated"),
+		point[int64](4, "capture", "mid_stream"), point[int64](0, "capture", "gap"),
+	}, ignoreTimes)
 
 	require.NoError(t, all.metrics.Shutdown(t.Context()))
 	_, err := telemetry.GetMetric("otelcol_ebpf_net_ring_fill")

@@ -28,8 +28,14 @@ type TelemetryBuilder struct {
 	meter                     metric.Meter
 	mu                        sync.Mutex
 	registrations             []metric.Registration
+	EbpfNetCalls              metric.Int64ObservableCounter
+	EbpfNetCallsCaptured      metric.Int64ObservableCounter
+	EbpfNetCallsGivenUp       metric.Int64ObservableCounter
+	EbpfNetConnections        metric.Int64ObservableCounter
 	EbpfNetConnectionsTracked metric.Int64ObservableUpDownCounter
 	EbpfNetItems              metric.Int64Counter
+	EbpfNetLimits             metric.Int64ObservableCounter
+	EbpfNetPayloadGaps        metric.Int64ObservableCounter
 	EbpfNetProbeStatus        metric.Int64ObservableGauge
 	EbpfNetProgramMisses      metric.Int64ObservableCounter
 	EbpfNetProgramRuns        metric.Int64ObservableCounter
@@ -50,12 +56,102 @@ func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
 }
 
+// RegisterEbpfNetCallsCallback sets callback for observable EbpfNetCalls metric.
+func (builder *TelemetryBuilder) RegisterEbpfNetCallsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.EbpfNetCalls, obs: o})
+		return nil
+	}, builder.EbpfNetCalls)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterEbpfNetCallsCapturedCallback sets callback for observable EbpfNetCallsCaptured metric.
+func (builder *TelemetryBuilder) RegisterEbpfNetCallsCapturedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.EbpfNetCallsCaptured, obs: o})
+		return nil
+	}, builder.EbpfNetCallsCaptured)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterEbpfNetCallsGivenUpCallback sets callback for observable EbpfNetCallsGivenUp metric.
+func (builder *TelemetryBuilder) RegisterEbpfNetCallsGivenUpCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.EbpfNetCallsGivenUp, obs: o})
+		return nil
+	}, builder.EbpfNetCallsGivenUp)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterEbpfNetConnectionsCallback sets callback for observable EbpfNetConnections metric.
+func (builder *TelemetryBuilder) RegisterEbpfNetConnectionsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.EbpfNetConnections, obs: o})
+		return nil
+	}, builder.EbpfNetConnections)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterEbpfNetConnectionsTrackedCallback sets callback for observable EbpfNetConnectionsTracked metric.
 func (builder *TelemetryBuilder) RegisterEbpfNetConnectionsTrackedCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
 		cb(ctx, &observerInt64{inst: builder.EbpfNetConnectionsTracked, obs: o})
 		return nil
 	}, builder.EbpfNetConnectionsTracked)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterEbpfNetLimitsCallback sets callback for observable EbpfNetLimits metric.
+func (builder *TelemetryBuilder) RegisterEbpfNetLimitsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.EbpfNetLimits, obs: o})
+		return nil
+	}, builder.EbpfNetLimits)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterEbpfNetPayloadGapsCallback sets callback for observable EbpfNetPayloadGaps metric.
+func (builder *TelemetryBuilder) RegisterEbpfNetPayloadGapsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.EbpfNetPayloadGaps, obs: o})
+		return nil
+	}, builder.EbpfNetPayloadGaps)
 	if err != nil {
 		return err
 	}
@@ -208,9 +304,33 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
+	builder.EbpfNetCalls, err = builder.meter.Int64ObservableCounter(
+		"otelcol_ebpf_net_calls",
+		metric.WithDescription("Calls that were parsed and ended. [Development]"),
+		metric.WithUnit("{call}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.EbpfNetCallsCaptured, err = builder.meter.Int64ObservableCounter(
+		"otelcol_ebpf_net_calls_captured",
+		metric.WithDescription("Calls by how much of them was seen. [Development]"),
+		metric.WithUnit("{call}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.EbpfNetCallsGivenUp, err = builder.meter.Int64ObservableCounter(
+		"otelcol_ebpf_net_calls_given_up",
+		metric.WithDescription("What the parser gave up rather than guess. [Development]"),
+		metric.WithUnit("{event}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.EbpfNetConnections, err = builder.meter.Int64ObservableCounter(
+		"otelcol_ebpf_net_connections",
+		metric.WithDescription("Connections by what happened to them. [Development]"),
+		metric.WithUnit("{connection}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.EbpfNetConnectionsTracked, err = builder.meter.Int64ObservableUpDownCounter(
 		"otelcol_ebpf_net_connections_tracked",
-		metric.WithDescription("Connections that the receiver follows now. [Development]"),
+		metric.WithDescription("Connections that the receiver follows now, handshakes included. [Development]"),
 		metric.WithUnit("{connection}"),
 	)
 	errs = errors.Join(errs, err)
@@ -218,6 +338,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_ebpf_net_items",
 		metric.WithDescription("Data points, log records and spans handed to the pipeline. [Development]"),
 		metric.WithUnit("{item}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.EbpfNetLimits, err = builder.meter.Int64ObservableCounter(
+		"otelcol_ebpf_net_limits",
+		metric.WithDescription("What was left out or folded together because a limit was reached. [Development]"),
+		metric.WithUnit("{item}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.EbpfNetPayloadGaps, err = builder.meter.Int64ObservableCounter(
+		"otelcol_ebpf_net_payload_gaps",
+		metric.WithDescription("Holes in the captured bytes of connections. [Development]"),
+		metric.WithUnit("{gap}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.EbpfNetProbeStatus, err = builder.meter.Int64ObservableGauge(
