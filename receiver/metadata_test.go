@@ -107,3 +107,18 @@ func TestMetadataDescribesTheEventsThatAreEmitted(t *testing.T) {
 		otlp.EventPacketDrop, otlp.EventTCPReset, otlp.EventTCPRetransmit, otlp.EventConnectionFailed,
 	})
 }
+
+// documented gives the attributes that metadata.yaml lists for an event, or for all Resources where event
+// is empty.
+func documented(t *testing.T, event string) (names []string) {
+	t.Helper()
+	conf, err := confmaptest.LoadConf("metadata.yaml")
+	require.NoError(t, err)
+	if event == "" {
+		return slices.Collect(maps.Keys(conf.Get("resource_attributes").(map[string]any)))
+	}
+	for _, name := range conf.Get("events").(map[string]any)[event].(map[string]any)["attributes"].([]any) {
+		names = append(names, name.(string))
+	}
+	return names
+}

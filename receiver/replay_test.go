@@ -1,8 +1,10 @@
 package receiver
 
 import (
+	"maps"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -54,6 +56,8 @@ func TestARecordingBecomesThreeSignals(t *testing.T) {
 	record := records.ScopeLogs().At(0).LogRecords().At(0)
 	assert.Equal(t, "network.packet.drop", record.EventName())
 	assertAttribute(t, record.Attributes(), "network.packet.drop.reason", "NETFILTER_DROP")
+	assert.Subset(t, documented(t, record.EventName()), keys(record.Attributes()))
+	assert.Subset(t, documented(t, ""), keys(records.Resource().Attributes()))
 
 	require.NotEmpty(t, metrics.AllMetrics())
 	assert.Subset(t, metricNames(metrics), []string{
@@ -120,6 +124,10 @@ func metricNames(sink *consumertest.MetricsSink) (names []string) {
 		}
 	}
 	return names
+}
+
+func keys(attributes pcommon.Map) []string {
+	return slices.Collect(maps.Keys(attributes.AsRaw()))
 }
 
 func assertAttribute(t *testing.T, attributes pcommon.Map, name, want string) {

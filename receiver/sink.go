@@ -15,9 +15,10 @@ import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
 )
 
-// deliveryTimeout bounds how long the next consumer may take for one batch. While it takes that long,
-// nobody empties the ring buffer, and the kernel half must drop records (which it counts). It is as long as
-// exporters allow themselves by default, so that an exporter without a queue still works.
+// deliveryTimeout bounds how long the next consumer may take for one batch. The engine queues a few batches;
+// when they are all waiting nobody empties the ring buffer, and the kernel half must drop records (which it
+// counts). It is as long as exporters allow themselves by default, so that an exporter without a queue of
+// its own still works.
 const deliveryTimeout = 5 * time.Second
 
 // format is what the Collector's own spans about receive operations call the input.
@@ -71,8 +72,8 @@ type delivery[Data any] struct {
 }
 
 // sink makes the engine's side of the delivery. There is no second try: what a full pipeline refuses is
-// refused for good, because waiting would stop the drain of the ring buffer, and keeping it would be the
-// queue that exporters have already. The engine calls a sink from one goroutine at a time.
+// refused for good, because waiting would hold up what comes after it, and keeping it would be the queue that
+// exporters have already. The engine calls a sink from one goroutine at a time.
 func (d delivery[Data]) sink(logger *zap.Logger, telemetry *telemetry) func(context.Context, Data) error {
 	logger = logger.With(zap.String("signal", d.signal))
 	failures := 0 // batches in a row: an outage is two log lines, however long it lasts
