@@ -12,8 +12,9 @@
 #include "packet.h"
 
 #define NOISE_REASON_WORDS 8
-#define REASON_NOT_SPECIFIED 2 /* SKB_DROP_REASON_NOT_SPECIFIED, the same in all versions */
 
+/* The number of SKB_DROP_REASON_NOT_SPECIFIED, which differs between versions like all others. */
+volatile const __u32 reason_not_specified = 0;
 /* One bit per reason that is noise. */
 volatile const __u64 noise_reasons[NOISE_REASON_WORDS] = {};
 /* Functions whose frees are noise when they give no reason. */
@@ -104,7 +105,7 @@ int kfree_skb(__u64 *ctx)
 
 	if (bpf_core_field_exists(((struct trace_event_raw_kfree_skb___reason *)0)->reason)) {
 		reason = ctx[2];
-		has_reason = reason != REASON_NOT_SPECIFIED;
+		has_reason = reason != reason_not_specified;
 	}
 	if (is_noise(reason, has_reason, location))
 		return 0;

@@ -16,31 +16,32 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	DropsMapConnZero          = "conn_zero"
-	DropsMapConns             = "conns"
-	DropsMapConnsBySocket     = "conns_by_socket"
-	DropsMapCounts            = "counts"
-	DropsMapLimits            = "limits"
-	DropsMapRecords           = "records"
-	DropsMapStats             = "stats"
-	DropsProgKfreeSkb         = "kfree_skb"
-	DropsVarLimitBurstNs      = "limit_burst_ns"
-	DropsVarLimitIntervalNs   = "limit_interval_ns"
-	DropsVarNoiseCount        = "noise_count"
-	DropsVarNoiseEnd          = "noise_end"
-	DropsVarNoiseReasons      = "noise_reasons"
-	DropsVarNoiseStart        = "noise_start"
-	DropsVarScopeCgroupCount  = "scope_cgroup_count"
-	DropsVarScopeCgroupId     = "scope_cgroup_id"
-	DropsVarScopeCgroupLevel  = "scope_cgroup_level"
-	DropsVarScopeExclude      = "scope_exclude"
-	DropsVarScopeExcludeCount = "scope_exclude_count"
-	DropsVarScopeInclude      = "scope_include"
-	DropsVarScopeIncludeCount = "scope_include_count"
-	DropsVarScopeNetns        = "scope_netns"
-	DropsVarScopeNetnsCount   = "scope_netns_count"
-	DropsVarStackEnabled      = "stack_enabled"
-	DropsVarUseSkStorage      = "use_sk_storage"
+	DropsMapConnZero           = "conn_zero"
+	DropsMapConns              = "conns"
+	DropsMapConnsBySocket      = "conns_by_socket"
+	DropsMapCounts             = "counts"
+	DropsMapLimits             = "limits"
+	DropsMapRecords            = "records"
+	DropsMapStats              = "stats"
+	DropsProgKfreeSkb          = "kfree_skb"
+	DropsVarLimitBurstNs       = "limit_burst_ns"
+	DropsVarLimitIntervalNs    = "limit_interval_ns"
+	DropsVarNoiseCount         = "noise_count"
+	DropsVarNoiseEnd           = "noise_end"
+	DropsVarNoiseReasons       = "noise_reasons"
+	DropsVarNoiseStart         = "noise_start"
+	DropsVarReasonNotSpecified = "reason_not_specified"
+	DropsVarScopeCgroupCount   = "scope_cgroup_count"
+	DropsVarScopeCgroupId      = "scope_cgroup_id"
+	DropsVarScopeCgroupLevel   = "scope_cgroup_level"
+	DropsVarScopeExclude       = "scope_exclude"
+	DropsVarScopeExcludeCount  = "scope_exclude_count"
+	DropsVarScopeInclude       = "scope_include"
+	DropsVarScopeIncludeCount  = "scope_include_count"
+	DropsVarScopeNetns         = "scope_netns"
+	DropsVarScopeNetnsCount    = "scope_netns_count"
+	DropsVarStackEnabled       = "stack_enabled"
+	DropsVarUseSkStorage       = "use_sk_storage"
 )
 
 // LoadDrops returns the embedded CollectionSpec for Drops.
@@ -105,23 +106,24 @@ type DropsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DropsVariableSpecs struct {
-	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
-	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
-	NoiseCount        *ebpf.VariableSpec `ebpf:"noise_count"`
-	NoiseEnd          *ebpf.VariableSpec `ebpf:"noise_end"`
-	NoiseReasons      *ebpf.VariableSpec `ebpf:"noise_reasons"`
-	NoiseStart        *ebpf.VariableSpec `ebpf:"noise_start"`
-	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
-	ScopeCgroupId     *ebpf.VariableSpec `ebpf:"scope_cgroup_id"`
-	ScopeCgroupLevel  *ebpf.VariableSpec `ebpf:"scope_cgroup_level"`
-	ScopeExclude      *ebpf.VariableSpec `ebpf:"scope_exclude"`
-	ScopeExcludeCount *ebpf.VariableSpec `ebpf:"scope_exclude_count"`
-	ScopeInclude      *ebpf.VariableSpec `ebpf:"scope_include"`
-	ScopeIncludeCount *ebpf.VariableSpec `ebpf:"scope_include_count"`
-	ScopeNetns        *ebpf.VariableSpec `ebpf:"scope_netns"`
-	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
-	StackEnabled      *ebpf.VariableSpec `ebpf:"stack_enabled"`
-	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	LimitBurstNs       *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
+	LimitIntervalNs    *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
+	NoiseCount         *ebpf.VariableSpec `ebpf:"noise_count"`
+	NoiseEnd           *ebpf.VariableSpec `ebpf:"noise_end"`
+	NoiseReasons       *ebpf.VariableSpec `ebpf:"noise_reasons"`
+	NoiseStart         *ebpf.VariableSpec `ebpf:"noise_start"`
+	ReasonNotSpecified *ebpf.VariableSpec `ebpf:"reason_not_specified"`
+	ScopeCgroupCount   *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
+	ScopeCgroupId      *ebpf.VariableSpec `ebpf:"scope_cgroup_id"`
+	ScopeCgroupLevel   *ebpf.VariableSpec `ebpf:"scope_cgroup_level"`
+	ScopeExclude       *ebpf.VariableSpec `ebpf:"scope_exclude"`
+	ScopeExcludeCount  *ebpf.VariableSpec `ebpf:"scope_exclude_count"`
+	ScopeInclude       *ebpf.VariableSpec `ebpf:"scope_include"`
+	ScopeIncludeCount  *ebpf.VariableSpec `ebpf:"scope_include_count"`
+	ScopeNetns         *ebpf.VariableSpec `ebpf:"scope_netns"`
+	ScopeNetnsCount    *ebpf.VariableSpec `ebpf:"scope_netns_count"`
+	StackEnabled       *ebpf.VariableSpec `ebpf:"stack_enabled"`
+	UseSkStorage       *ebpf.VariableSpec `ebpf:"use_sk_storage"`
 }
 
 // DropsObjects contains all objects after they have been loaded into the kernel.
@@ -169,23 +171,24 @@ func (m *DropsMaps) Close() error {
 //
 // It can be passed to LoadDropsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DropsVariables struct {
-	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
-	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`
-	NoiseCount        *ebpf.Variable `ebpf:"noise_count"`
-	NoiseEnd          *ebpf.Variable `ebpf:"noise_end"`
-	NoiseReasons      *ebpf.Variable `ebpf:"noise_reasons"`
-	NoiseStart        *ebpf.Variable `ebpf:"noise_start"`
-	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`
-	ScopeCgroupId     *ebpf.Variable `ebpf:"scope_cgroup_id"`
-	ScopeCgroupLevel  *ebpf.Variable `ebpf:"scope_cgroup_level"`
-	ScopeExclude      *ebpf.Variable `ebpf:"scope_exclude"`
-	ScopeExcludeCount *ebpf.Variable `ebpf:"scope_exclude_count"`
-	ScopeInclude      *ebpf.Variable `ebpf:"scope_include"`
-	ScopeIncludeCount *ebpf.Variable `ebpf:"scope_include_count"`
-	ScopeNetns        *ebpf.Variable `ebpf:"scope_netns"`
-	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
-	StackEnabled      *ebpf.Variable `ebpf:"stack_enabled"`
-	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
+	LimitBurstNs       *ebpf.Variable `ebpf:"limit_burst_ns"`
+	LimitIntervalNs    *ebpf.Variable `ebpf:"limit_interval_ns"`
+	NoiseCount         *ebpf.Variable `ebpf:"noise_count"`
+	NoiseEnd           *ebpf.Variable `ebpf:"noise_end"`
+	NoiseReasons       *ebpf.Variable `ebpf:"noise_reasons"`
+	NoiseStart         *ebpf.Variable `ebpf:"noise_start"`
+	ReasonNotSpecified *ebpf.Variable `ebpf:"reason_not_specified"`
+	ScopeCgroupCount   *ebpf.Variable `ebpf:"scope_cgroup_count"`
+	ScopeCgroupId      *ebpf.Variable `ebpf:"scope_cgroup_id"`
+	ScopeCgroupLevel   *ebpf.Variable `ebpf:"scope_cgroup_level"`
+	ScopeExclude       *ebpf.Variable `ebpf:"scope_exclude"`
+	ScopeExcludeCount  *ebpf.Variable `ebpf:"scope_exclude_count"`
+	ScopeInclude       *ebpf.Variable `ebpf:"scope_include"`
+	ScopeIncludeCount  *ebpf.Variable `ebpf:"scope_include_count"`
+	ScopeNetns         *ebpf.Variable `ebpf:"scope_netns"`
+	ScopeNetnsCount    *ebpf.Variable `ebpf:"scope_netns_count"`
+	StackEnabled       *ebpf.Variable `ebpf:"stack_enabled"`
+	UseSkStorage       *ebpf.Variable `ebpf:"use_sk_storage"`
 }
 
 // DropsPrograms contains all programs after they have been loaded into the kernel.

@@ -49,7 +49,7 @@ static __always_inline void packet_ports(struct packet_event *event, unsigned ch
 		event->sequence = bpf_ntohl(header.sequence);
 		event->acknowledgment = bpf_ntohl(header.acknowledgment);
 		event->tcp_flags = header.flags;
-		event->has_tcp = 1;
+		event->has_tcp = TCP_SEQUENCE | TCP_HEADER;
 	} else if (event->pair.protocol != IPPROTO_UDP ||
 		   bpf_probe_read_kernel(&header.ports, sizeof(header.ports), head + offset)) {
 		return;

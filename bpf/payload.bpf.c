@@ -31,7 +31,9 @@ enum { SEND, RECEIVE };
 
 /* Set by the loader. */
 volatile const __u32 capture_bytes = 4096;
-volatile const __u32 recvmsg_arguments = 5; /* 6 up to 5.18: (sk, msg, len, nonblock, flags, addr_len) */
+/* Of tcp_recvmsg: (sk, msg, len, nonblock, flags, addr_len) up to 5.18, then without nonblock; from 7.1
+ * without addr_len too. */
+volatile const __u32 recvmsg_arguments = 5;
 
 /* Method, space, and the start of a target; or a status line. Any method of upper-case letters and
  * hyphens, as in the registry of RFC 9110 section 16.1. */
@@ -190,9 +192,13 @@ int tcp_recvmsg_exit(__u64 *ctx)
 		flags = ctx[4];
 		result = ctx[6];
 		barrier_var(result);
-	} else {
+	} else if (recvmsg_arguments == 5) {
 		flags = ctx[3];
 		result = ctx[5];
+		barrier_var(result);
+	} else {
+		flags = ctx[3];
+		result = ctx[4];
 		barrier_var(result);
 	}
 	barrier_var(flags);

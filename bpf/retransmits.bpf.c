@@ -48,6 +48,7 @@ int tcp_retransmit_skb(__u64 *ctx)
 	struct tcp_skb_cb *cb = (struct tcp_skb_cb *)__builtin_preserve_access_index(&skb->cb[0]);
 	event.reason = retransmit_type(sk);
 	event.sequence = BPF_CORE_READ(cb, seq);
+	event.has_tcp = TCP_SEQUENCE;
 	event.length = BPF_CORE_READ(skb, len);
 	event_send(ctx, &event, RECORD_RETRANSMIT);
 	return 0;

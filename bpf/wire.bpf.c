@@ -19,6 +19,7 @@ EXPORT(enum, close_reason);
 EXPORT(enum, packet_direction);
 EXPORT(enum, retransmit_type);
 EXPORT(enum, payload_flags);
+EXPORT(enum, tcp_fields);
 EXPORT(struct, record_header);
 EXPORT(struct, owner_ref);
 EXPORT(struct, address_pair);

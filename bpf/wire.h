@@ -112,6 +112,11 @@ enum retransmit_type {
 	RETRANSMIT_SYN_ACK = 5,
 };
 
+enum tcp_fields {
+	TCP_SEQUENCE = 1,
+	TCP_HEADER = 2,
+};
+
 #define STACK_DEPTH 24
 
 /* A drop, reset or retransmit. pair.local is the packet's source, pair.remote its destination: for a
@@ -124,14 +129,14 @@ struct packet_event {
 	__u64 location; /* kernel address that dropped the packet; 0: none */
 	__u32 reason;	/* skb_drop_reason, sk_rst_reason or enum retransmit_type; by header.kind */
 	__u32 length;	/* bytes of the packet as the kernel held it */
-	__u32 sequence; /* TCP sequence number; valid with HAS_TCP */
-	__u32 acknowledgment;
+	__u32 sequence; /* with TCP_SEQUENCE */
+	__u32 acknowledgment; /* with TCP_HEADER, as tcp_flags */
 	__u32 ifindex; /* 0: none */
 	__u16 ether_type;
 	__u8 direction; /* enum packet_direction */
 	__u8 tcp_flags;
 	__u8 has_reason; /* 0: this kernel gives none, location is all there is */
-	__u8 has_tcp;	 /* sequence, acknowledgment and tcp_flags were read */
+	__u8 has_tcp;	 /* enum tcp_fields */
 	__u8 tcp_state;	 /* of the socket, 0: none */
 	__u8 stack_depth; /* frames in stack[] */
 	__u8 pad[4];

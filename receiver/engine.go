@@ -58,9 +58,6 @@ func engineConfig(c *Config, version string) engine.Config {
 	for _, header := range c.HTTP.Headers {
 		out.L7.Headers = append(out.L7.Headers, strings.ToLower(header))
 	}
-	if c.HTTP.Spans.PerSecond == 0 {
-		out.Trace.Ratio = 0 // to the engine, 0 per second is no limit
-	}
 	if c.Trace.Enabled {
 		for _, network := range c.Trace.JoinNetworks {
 			out.Trace.JoinNetworks = append(out.Trace.JoinNetworks, netip.MustParsePrefix(network))

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"net/netip"
 
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
@@ -17,11 +18,25 @@ type Config struct {
 	Probe  probe.Config
 	L7     l7.Options
 	OTLP   otlp.Options
+	Trace  Trace
 	Record string // path of the recording to write; empty: none
 	Replay string // path of the recording to read instead of the kernel; empty: the kernel
 }
 
-// Sink takes what the engine made. A signal that nobody wants is nil there and is not built.
+// Trace says which calls become spans and whose child each is.
+type Trace struct {
+	// Ratio of calls that become spans, 0 to 1. Chosen by trace id, so that both ends of a call and all
+	// that belongs to its trace fare alike.
+	Ratio float64
+	// PerSecond is how many calls become spans at most; 0: none.
+	PerSecond float64
+	// JoinNetworks are where a peer's client span can be expected to exist: a server span names the
+	// derived client span as its parent only for clients from there.
+	JoinNetworks []netip.Prefix
+}
+
+// Sink takes what the engine made. A signal that nobody wants is nil there and is not built. The engine
+// calls it from one goroutine.
 type Sink struct {
 	Metrics func(context.Context, pmetric.Metrics) error
 	Logs    func(context.Context, plog.Logs) error

@@ -46,8 +46,9 @@ type conn struct {
 	queue    []*exchange
 	answered int
 
-	sequential  bool // once a request came after the answer to all before it, with nothing lost
+	sequential  bool // once a request came after the answer to all before it
 	pipelines   bool // once a request came before such an answer
+	probation   bool // neither was seen since pairing began in the middle, or was lost
 	answeredOne bool // an exchange was seen whole
 	blind       bool // later requests cannot be paired: finish those in the queue
 	lastNs      uint64
@@ -79,7 +80,8 @@ func (c *conn) push(side int, seg stream.Segment) {
 		t.stats.Reordered++
 		c.hold(d, seg)
 	case stream.InOrder:
-		if d.blocked {
+		other := &c.directions[1-side]
+		if d.blocked || other.behind() && other.stream.Front().TimeNs < seg.TimeNs {
 			c.hold(d, seg)
 		} else {
 			c.deliver(d, &seg)
@@ -104,15 +106,17 @@ func (c *conn) deliver(d *direction, seg *stream.Segment) {
 		c.t.stats.GapBytes += uint64(seg.Length)
 	}
 	rest := c.feed(d, seg)
+	d.moved += uint64(seg.Length - rest)
 	d.stream.Advance(seg)
 	d.stream.Rewind(rest)
 }
 
-// pump parses what was held and can be parsed now, in the order in which it happened. force gives up all
-// waiting.
+// pump parses what was held and can be parsed now, in the order in which it happened: while one direction
+// waits for a missing record, the other one waits too. force gives up all waiting.
 func (c *conn) pump(nowNs uint64, force bool) {
 	for c.verdict == follow {
 		var next *direction
+		ready := false
 		for i := range c.directions {
 			d := &c.directions[i]
 			front := d.stream.Front()
@@ -120,14 +124,14 @@ func (c *conn) pump(nowNs uint64, force bool) {
 				continue
 			}
 			overdue := force || d.stream.Held() > maxReordered || front.TimeNs+c.t.windowNs < nowNs
-			if d.blocked && !c.unblock(d, overdue, force) || !overdue && !d.stream.Contiguous() {
+			if d.blocked && !c.unblock(d, overdue, force) {
 				continue
 			}
 			if next == nil || front.TimeNs < next.stream.Front().TimeNs {
-				next = d
+				next, ready = d, overdue || d.stream.Contiguous()
 			}
 		}
-		if next == nil {
+		if !ready {
 			return
 		}
 		seg, lent, ok := next.stream.Take(c.t.pool)
@@ -142,7 +146,7 @@ func (c *conn) pump(nowNs uint64, force bool) {
 func (c *conn) unblock(d *direction, overdue, force bool) bool {
 	if c.isRequest(d) {
 		// What follows CONNECT or an upgrade waits for the answer, which may take its time.
-		if !force && d.stream.Held() < stream.MaxHeld {
+		if !force && d.stream.Held() < stream.MaxHeld || c.response().stream.Front() != nil {
 			return false
 		}
 		c.lose(d, Gap, false)
@@ -172,16 +176,22 @@ func (c *conn) end(timeNs uint64, closeError string) {
 		c.requestLine(d.current, d.head.Partial(), true)
 	}
 	d := c.response()
+	cut := d.total > d.moved
+	if r := c.request(); c.probation && (r.total > r.moved || cut) {
+		c.contradict()
+	}
 	for i, e := range c.queue {
 		switch {
 		case e.done:
-		case i >= c.answered && d.state == lost && d.lastNs >= e.StartNs:
-			e.mark(Gap) // what was not understood there may have been the answer
+		case cut, i >= c.answered && d.state == lost && d.lastNs >= e.StartNs:
+			e.mark(Gap) // the answer, or the rest of it, may be in what was not seen or not understood
 		case i >= c.answered:
 			e.Error, e.EndNs = failure, timeNs
 		case e.responseLost:
 			e.Error = closeError
-			e.EndNs = d.endOfLost()
+			if i == len(c.queue)-1 && c.request().state != lost {
+				e.EndNs = d.endOfLost(timeNs)
+			}
 		case d.current == e && d.state == untilClose:
 			e.Error, e.EndNs = closeError, d.lastNs
 			if closeError == "" {
@@ -198,19 +208,35 @@ func (c *conn) end(timeNs uint64, closeError string) {
 	c.queue, c.answered = c.queue[:0], 0
 }
 
-// unpair emits what is in flight with what was seen of it.
-func (c *conn) unpair() {
-	for _, e := range c.queue {
-		if !e.done {
-			e.mark(Gap)
-			c.t.stats.GivenUp[NotPaired]++
-		}
-		c.t.finish(e)
+// unpair emits the first n exchanges with what was seen of them.
+func (c *conn) unpair(n int) {
+	for _, e := range c.queue[:n] {
+		c.abandon(e)
 	}
-	c.queue, c.answered = c.queue[:0], 0
+	c.shift(n)
+}
+
+// abandon emits an exchange; its answer, unless it was complete, is not known.
+func (c *conn) abandon(e *exchange) {
 	for i := range c.directions {
-		c.directions[i].current = nil
+		if d := &c.directions[i]; d.current == e {
+			d.current = nil
+		}
 	}
+	c.leaveTunnel(e)
+	if !e.done {
+		e.mark(Gap)
+		c.t.stats.GivenUp[NotPaired]++
+	}
+	c.t.finish(e)
+}
+
+// shift takes n exchanges off the front of the queue.
+func (c *conn) shift(n int) {
+	rest := copy(c.queue, c.queue[n:])
+	clear(c.queue[rest:])
+	c.queue = c.queue[:rest]
+	c.answered = max(0, c.answered-n)
 }
 
 // emitFinished emits the exchanges at the front of the queue of which nothing more is expected: at once if
@@ -222,6 +248,9 @@ func (c *conn) emitFinished(nowNs uint64) {
 		if !e.done || !e.requestDone && !e.requestLost && e.doneNs+earlyAnswerNs >= nowNs {
 			break
 		}
+		if c.probation && n == len(c.queue)-1 && e.doneNs+earlyAnswerNs >= nowNs {
+			break
+		}
 		if d := c.request(); d.current == e {
 			d.current = nil
 		}
@@ -229,10 +258,7 @@ func (c *conn) emitFinished(nowNs uint64) {
 		n++
 	}
 	if n > 0 {
-		rest := copy(c.queue, c.queue[n:])
-		clear(c.queue[rest:])
-		c.queue = c.queue[:rest]
-		c.answered -= n
+		c.shift(n)
 	}
 	if c.blind && len(c.queue) == 0 {
 		c.verdict = opaque

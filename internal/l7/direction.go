@@ -27,13 +27,17 @@ type direction struct {
 	state   state
 	blocked bool // waits for the other direction
 	waited  bool // has waited for it in vain
+	began   bool // has had a message
 	holed   bool // records were lost since framing was
 	head    http1.Head
 	chunks  http1.Chunks
+	strict  bool   // see http1.Recognize
 	probe   []byte // what was seen in tentative
 	left    int64  // of content of known length
 	body    int64  // content so far
 	lastNs  uint64 // last record that was parsed
+	moved   uint64 // bytes that records told of, and known holes
+	total   uint64 // bytes that there were, at the end of the connection; 0: not known
 	current *exchange
 
 	startNs       uint64 // of the message: record with its first byte
@@ -48,10 +52,14 @@ func (d *direction) release(pool *buffer.Pool) {
 	d.probe = nil
 }
 
-// endOfLost is when a response ended of which the framing was lost, once it is known that it has ended.
-func (d *direction) endOfLost() uint64 {
-	if d.holed {
-		return 0 // its last byte may have been in the hole
+// behind says that the direction waits for a missing record.
+func (d *direction) behind() bool { return !d.blocked && d.stream.Held() > 0 }
+
+// endOfLost is when a response ended of which the framing was lost, once it is known that it had ended by
+// nextNs.
+func (d *direction) endOfLost(nextNs uint64) uint64 {
+	if d.holed || d.lastNs > nextNs {
+		return 0 // its last byte may have been in the hole, or there were others after it
 	}
 	return d.lastNs
 }

@@ -23,6 +23,7 @@ type exchange struct {
 	responseLost bool // framing was lost in that
 	done         bool // nothing more is expected of the response
 	tunnel       bool // CONNECT or Upgrade: what follows depends on the answer
+	unsynced     bool // it was found, not counted off: answers that precede it in time are not its own
 	gapBefore    bool // requests that were not seen may precede it
 	unknownAfter bool // requests that were not seen may follow it, before the next exchange
 	doneNs       uint64
@@ -61,6 +62,11 @@ func (e *exchange) keep(value []byte, pool *buffer.Pool) (string, bool) {
 }
 
 func (e *exchange) mark(c Capture) { e.Capture = max(e.Capture, c) }
+
+// switched says that the response turns the connection over to another protocol.
+func (e *exchange) switched() bool {
+	return e.Status == 101 || e.Method == "CONNECT" && e.Status/100 == 2
+}
 
 // fields is the http1.Sink of one message.
 type fields struct {

@@ -43,7 +43,9 @@ func (c *conn) feed(d *direction, seg *stream.Segment) (rest uint32) {
 	for len(cur.data) > 0 && c.verdict == follow {
 		switch d.state {
 		case lost:
-			c.search(d, &cur)
+			if c.search(d, &cur); d.state == lost && !d.blocked {
+				c.unrecognized(d, cur.timeNs)
+			}
 		case tentative:
 			c.gather(d, &cur)
 		case boundary:
@@ -145,6 +147,9 @@ func (c *conn) pass(d *direction, cur *cursor) {
 			return
 		case finished:
 			return
+		}
+		if d.state == lost && !cur.lost {
+			c.unrecognized(d, cur.timeNs)
 		}
 		if cur.lost {
 			c.lose(d, Gap, true)

@@ -36,12 +36,17 @@ func (c *conn) beginRequest(d *direction, cur *cursor, gapBefore bool) {
 		c.emitFinished(cur.timeNs) // nothing in the queue: nothing to stay for
 		return
 	}
+	if c.probation && c.answered > 0 && c.answered == len(c.queue) {
+		c.probation, c.sequential = false, true
+		c.emitFinished(cur.timeNs)
+	}
 	e := c.t.newExchange()
 	c.beginMessage(d, cur, e)
 	e.ConnID, e.Server = c.id, c.requests == receive
 	e.RequestSequence, e.SequenceKnown = d.startSequence, true
 	e.StartNs, e.TGID = d.startNs, d.startTGID
 	e.gapBefore = gapBefore
+	c.probation = c.probation || gapBefore // what was lost may be waiting for an answer too
 	switch last := len(c.queue) - 1; {
 	case last < 0:
 		c.sequential = c.sequential || c.answeredOne && !gapBefore
@@ -63,7 +68,7 @@ func (c *conn) beginMessage(d *direction, cur *cursor, e *exchange) {
 		names = c.t.responseNames
 	}
 	d.head.Reset(names, c.t.pool)
-	d.state, d.body, d.current = head, 0, e
+	d.state, d.body, d.current, d.began = head, 0, e, true
 }
 
 // startLine takes the request line or status line that was just read.
@@ -85,7 +90,10 @@ func (c *conn) startLine(d *direction) bool {
 	if d.head.Status == 0 {
 		return false
 	}
-	if d.head.Status >= 200 || d.head.Status == 101 {
+	if e != nil && (d.head.Status >= 200 || d.head.Status == 101) {
+		if d.head.Status == 101 && !e.tunnel {
+			return false // nobody asked for it
+		}
 		e.Status = d.head.Status
 		c.answer(e)
 		e.ResponseStartNs = d.startNs
@@ -127,8 +135,12 @@ func (c *conn) headDone(d *direction, timeNs uint64) {
 		}
 		body = d.head.RequestBody()
 	} else {
-		body = d.head.ResponseBody(e.Method)
-		if e.Method == "CONNECT" && d.head.Status/100 == 2 {
+		method := ""
+		if e != nil { // nil: it was given up meanwhile
+			method = e.Method
+		}
+		body = d.head.ResponseBody(method)
+		if method == "CONNECT" && d.head.Status/100 == 2 {
 			body = http1.Empty
 		}
 	}
@@ -161,12 +173,12 @@ func (c *conn) messageDone(d *direction, timeNs uint64) {
 		d.blocked = e.tunnel && !e.answered
 	} else {
 		status := d.head.Status
-		if status < 200 && status != 101 {
-			return // an interim response
+		if status < 200 && status != 101 || e == nil {
+			return // an interim response, or one that was given up
 		}
 		e.EndNs, e.ResponseBody = timeNs, d.body
 		c.done(e)
-		if status == 101 || e.Method == "CONNECT" && status/100 == 2 {
+		if e.switched() {
 			c.emitAll()
 			c.verdict = opaque // another protocol from here on; HTTP/2 if the upgrade was to h2c
 			return
@@ -199,6 +211,7 @@ func (c *conn) lose(d *direction, why Capture, missing bool) {
 		}
 		if was == boundary || missing {
 			c.requestsMayFollow()
+			c.contradict()
 		}
 		if c.pipelines && !c.blind {
 			c.t.stats.GivenUp[PipeliningGap]++
@@ -216,10 +229,19 @@ func (c *conn) lose(d *direction, why Capture, missing bool) {
 			break
 		}
 		if !e.answered {
-			c.answer(e)
+			c.answerUnseen(e)
 		}
 		e.responseLost = true
 		e.mark(why)
+		switch {
+		case !e.tunnel || e.Status == 0:
+		case e.switched():
+			c.done(e)
+			c.emitAll()
+			c.verdict = opaque
+		default:
+			c.request().blocked = false
+		}
 	}
 	d.head.Release(c.t.pool)
 }

@@ -1,5 +1,7 @@
 package l7
 
+import "slices"
+
 // Which answer belongs to which request: HTTP/1 says only that answers come in the order of the requests.
 // So while nothing is lost, they are counted off. After a loss, two facts are left to build on:
 //
@@ -8,7 +10,9 @@ package l7
 //     Nearly all clients are like that, but it has to have been seen on the connection before it is relied
 //     on where two requests are waiting.
 //
-// What these do not settle is not paired.
+// What these do not settle is not paired. Where pairing begins in the middle of a connection, or anew after
+// a loss, the connection is on probation: a call is held back until the next request comes without another
+// answer having come before it.
 
 // awaitsRequest says whether a response that has no request should wait for it: two CPUs may have
 // handed over the records of the two directions in the wrong order.
@@ -30,29 +34,43 @@ func (c *conn) awaitsRequest(d *direction) bool {
 // none that is certain; the record is passed over.
 func (c *conn) pair(d *direction, cur *cursor) *exchange {
 	waiting := c.queue[c.answered:]
-	if len(waiting) == 0 || waiting[0].gapBefore && cur.timeNs < waiting[0].StartNs {
+	sent := sentBy(waiting, cur.timeNs)
+	if len(waiting) == 0 || waiting[0].unsynced && len(sent) == 0 {
 		c.orphan(d, cur)
 		return nil
 	}
-	if len(waiting) > 1 && d.fresh() && !c.pipelines && !c.known(d) {
-		// Two requests and no response yet: the client pipelines, or the first response was lost.
-		c.ambiguous()
-		c.orphan(d, cur)
-		return nil
+	several := len(sent) > 1
+	switch first := waiting[0]; {
+	case c.probation && first.unknownAfter:
+		// A request may have been lost together with its answer, which would be this one.
+	case several && first.gapBefore:
+		// The client pipelines, and lost requests may be waiting before this one.
+	case several && d.fresh() && !d.stream.Origin() && sent[len(sent)-1].StartNs != first.StartNs:
+		// The client pipelines, or the first answer was lost.
+	default:
+		return first
 	}
-	return waiting[0]
+	c.ambiguous(sent)
+	c.orphan(d, cur)
+	return nil
 }
 
-// known says whether the first sequence number of the direction was known beforehand.
-func (c *conn) known(d *direction) bool { return d.stream.Origin() }
+// sentBy are the exchanges whose request was sent by timeNs: only they can have an answer by then.
+func sentBy(waiting []*exchange, timeNs uint64) []*exchange {
+	n := 0
+	for n < len(waiting) && waiting[n].StartNs <= timeNs {
+		n++
+	}
+	return waiting[:n]
+}
 
 // pairAfterLoss finds the request of a response head that was found where framing had been lost.
 func (c *conn) pairAfterLoss(d *direction, cur *cursor) *exchange {
-	waiting := c.queue[c.answered:]
 	began := cur.timeNs
 	if cur.beganNs != 0 {
 		began = cur.beganNs
 	}
+	waiting := sentBy(c.queue[c.answered:], began)
 	var present *exchange // whose response was being read when framing was lost
 	if c.answered > 0 && !c.queue[c.answered-1].done {
 		present = c.queue[c.answered-1]
@@ -60,41 +78,85 @@ func (c *conn) pairAfterLoss(d *direction, cur *cursor) *exchange {
 	switch {
 	case len(waiting) == 0:
 		if present == nil { // else it is part of that response's content, as far as can be told
-			c.t.stats.GivenUp[NoRequest]++
+			c.contradictByAnswer()
 		}
 		return nil
-	case began < waiting[0].StartNs:
-		c.t.stats.GivenUp[NoRequest]++
-		return nil
-	case len(waiting) > 1, waiting[0].unknownAfter,
+	case len(waiting) > 1, waiting[0].unknownAfter, waiting[0].tunnel,
 		present != nil && waiting[0].StartNs < present.ResponseStartNs:
-		c.ambiguous()
+		c.ambiguous(waiting)
 		c.t.stats.GivenUp[NoRequest]++
 		return nil
 	}
 	if present != nil { // the next request proves that it had ended
-		present.EndNs = d.endOfLost()
+		if !waiting[0].gapBefore {
+			present.EndNs = d.endOfLost(waiting[0].StartNs)
+		}
 		c.done(present)
 	}
 	e := waiting[0]
 	c.emitFinished(began)
+	c.probation = true // this request may have been answered in the hole, and a later one been lost
 	return e
+}
+
+// unrecognized notes bytes of responses that are no head, while framing is lost. If a request is waiting,
+// its response has begun unseen, and what comes next is not its beginning.
+func (c *conn) unrecognized(d *direction, timeNs uint64) {
+	if c.requests == undecided || c.isRequest(d) || c.answered == len(c.queue) {
+		return
+	}
+	switch sent := sentBy(c.queue[c.answered:], timeNs); len(sent) {
+	case 0:
+	case 1:
+		c.answerUnseen(sent[0])
+	default:
+		c.ambiguous(sent)
+	}
 }
 
 // orphan passes over a response without a request.
 func (c *conn) orphan(d *direction, cur *cursor) {
-	c.t.stats.GivenUp[NoRequest]++
+	c.contradictByAnswer()
 	d.state, d.current = lost, nil
 	cur.skipAll()
 }
 
-// ambiguous gives up pairing what is in flight, and the connection too if later requests could be paired
-// with the answers to earlier ones.
-func (c *conn) ambiguous() {
-	c.unpair()
-	if c.pipelines || !c.sequential {
+// ambiguous gives up pairing what is in flight, and the connection too if it pipelines: later requests
+// would be paired with the answers to earlier ones.
+func (c *conn) ambiguous(waiting []*exchange) {
+	c.unpair(c.answered + len(waiting))
+	c.probation = !c.sequential
+	if c.pipelines {
 		c.t.stats.GivenUp[PipeliningGap]++
 		c.verdict = opaque
+	}
+}
+
+// contradict acts on an answer without a request, or on the loss of requests. If a call was held back, its
+// answer may belong to another request.
+func (c *conn) contradict() {
+	if !c.probation {
+		return
+	}
+	if d := c.response(); d.current != nil && !d.current.answered {
+		c.lose(d, Gap, false)
+	}
+	for _, e := range c.queue[:c.answered] {
+		e.Status, e.ResponseStartNs, e.EndNs, e.ResponseBody = 0, 0, 0, -1
+		e.Headers = slices.DeleteFunc(e.Headers, func(h Header) bool { return h.Response })
+		e.done = false
+	}
+	c.unpair(c.answered)
+}
+
+func (c *conn) contradictByAnswer() {
+	c.t.stats.GivenUp[NoRequest]++
+	if c.probation && c.answered > 0 {
+		c.contradict()
+		if !c.sequential {
+			c.t.stats.GivenUp[PipeliningGap]++
+			c.verdict = opaque
+		}
 	}
 }
 
@@ -129,15 +191,11 @@ func (c *conn) observePipelining(d *direction) {
 			continue
 		}
 		// Other requests may have been lost before e: the answers to them and to e look alike.
-		from := c.answered + i
-		for _, e := range c.queue[from:] {
-			e.mark(Gap)
-			c.t.stats.GivenUp[NotPaired]++
-			c.t.finish(e)
+		for _, e := range c.queue[c.answered+i:] {
+			c.abandon(e)
 		}
-		clear(c.queue[from:])
-		c.queue = c.queue[:from]
-		c.request().current = nil
+		clear(c.queue[c.answered+i:])
+		c.queue = c.queue[:c.answered+i]
 		c.blind = true
 		return
 	}
@@ -154,6 +212,22 @@ func (c *conn) requestsMayFollow() {
 func (c *conn) answer(e *exchange) {
 	e.answered = true
 	c.answered++
+}
+
+// answerUnseen notes that the final response to the first waiting exchange has begun, and that nobody will
+// know with what status.
+func (c *conn) answerUnseen(e *exchange) {
+	c.answer(e)
+	e.responseLost = true
+	e.mark(Gap)
+	c.leaveTunnel(e)
+}
+
+// leaveTunnel has requests looked for again after one that may have opened a tunnel.
+func (c *conn) leaveTunnel(e *exchange) {
+	if r := c.request(); e.tunnel && r.blocked {
+		r.blocked, r.state = false, lost
+	}
 }
 
 // done notes that an exchange has had its response.

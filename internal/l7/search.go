@@ -9,18 +9,20 @@ func (c *conn) search(d *direction, cur *cursor) {
 		cur.skipAll()
 		return
 	}
-	guess := http1.Recognize(cur.data, cur.unseen > 0)
+	d.strict = !d.fresh() || !d.stream.Origin()
+	guess := http1.Recognize(cur.data, cur.unseen > 0, d.strict)
 	if guess != http1.Maybe {
 		c.found(d, cur, guess)
 		return
 	}
-	probe, ok := c.t.pool.Append(nil, cur.data)
+	probe, ok := c.t.pool.Append(d.probe[:0], cur.data)
+	d.probe = probe
 	if !ok {
 		c.t.stats.GivenUp[BytesFull]++
 		cur.skipAll()
 		return
 	}
-	d.probe, d.state = probe, tentative
+	d.state = tentative
 	d.startNs, d.startSequence, d.startTGID = cur.timeNs, cur.sequence, cur.tgid
 	cur.skipAll()
 }
@@ -31,15 +33,15 @@ func (c *conn) gather(d *direction, cur *cursor) {
 	d.probe = probe
 	guess := http1.Other
 	if ok && len(probe) <= maxProbe {
-		guess = http1.Recognize(probe, cur.unseen > 0)
+		guess = http1.Recognize(probe, cur.unseen > 0, d.strict)
 	}
 	if guess == http1.Maybe {
 		cur.skipAll()
 		return
 	}
 	d.state = lost
-	if guess == http1.Other {
-		c.found(d, cur, guess)
+	if guess == http1.Other { // but this record alone may be something
+		c.search(d, cur)
 		return
 	}
 	cur.data, cur.sequence, cur.start = probe, d.startSequence, true
@@ -56,8 +58,12 @@ func (c *conn) found(d *direction, cur *cursor, guess http1.Guess) {
 	case guess == http1.Request && (c.requests == undecided || c.isRequest(d)):
 		c.decide(d, true)
 		if c.admitsRequest(d) {
+			gap := d.holed || d.began || c.midStream
 			c.resynced(d)
-			c.beginRequest(d, cur, true)
+			c.beginRequest(d, cur, gap)
+			if last := len(c.queue) - 1; last >= 0 {
+				c.queue[last].unsynced = true
+			}
 			return
 		}
 	case guess == http1.Response && (c.requests == undecided || !c.isRequest(d)):
@@ -104,8 +110,8 @@ func (c *conn) resynced(d *direction) {
 	d.holed, d.waited = false, false
 }
 
-// fresh says that nothing of the direction was parsed yet.
-func (d *direction) fresh() bool { return d.lastNs == 0 }
+// fresh says that what comes next is the first byte of the direction, as far as is known.
+func (d *direction) fresh() bool { return d.lastNs == 0 && !d.holed }
 
 func (c *conn) isRequest(d *direction) bool {
 	return c.requests != undecided && d == &c.directions[c.requests]

@@ -73,6 +73,7 @@ func (t *Tracker) Mark(connID uint64, origin Origin) {
 	}
 	c.midStream = origin.MidStream
 	if origin.Sequences && !origin.MidStream {
+		c.probation = false
 		c.directions[receive].stream.Begin(origin.Receive)
 		c.directions[transmit].stream.Begin(origin.Transmit)
 	}
@@ -119,6 +120,17 @@ func (t *Tracker) Payload(rec *wire.PayloadRecord, data []byte) {
 	}
 }
 
+// Totals says how many bytes a connection received and sent, as the kernel counts them, since it began or,
+// for one joined in the middle, since Mark. It is called right before Close. If that is more than records
+// told of, the last records were lost, and that an answer was not seen does not mean that there was none.
+// Without it, they are taken to be all there.
+func (t *Tracker) Totals(connID, received, sent uint64) {
+	if c := t.connections[connID].conn; c != nil {
+		c.directions[receive].total = received
+		c.directions[transmit].total = sent
+	}
+}
+
 // Close ends a connection: content that lasts until then is complete, and requests without an answer are
 // emitted with closeError ("connection_closed" if that is empty).
 func (t *Tracker) Close(connID, timeNs uint64, closeError string) {
@@ -131,6 +143,7 @@ func (t *Tracker) Close(connID, timeNs uint64, closeError string) {
 		if c.verdict == follow {
 			c.end(timeNs, closeError)
 		}
+		c.unpair(len(c.queue))
 		t.forget(c)
 	}
 	delete(t.connections, connID)
@@ -153,7 +166,7 @@ func (t *Tracker) Flush(timeNs uint64) {
 				continue
 			}
 			t.stats.GivenUp[Idle]++
-			c.unpair()
+			c.unpair(len(c.queue))
 			delete(t.connections, c.id)
 			t.forget(c)
 		default:
@@ -186,7 +199,7 @@ func (t *Tracker) open(id uint64) *conn {
 	if n := len(t.spareConns); n > 0 {
 		c, t.spareConns = t.spareConns[n-1], t.spareConns[:n-1]
 	}
-	c.t, c.id, c.requests = t, id, undecided
+	c.t, c.id, c.requests, c.probation = t, id, undecided, true
 	c.index = len(t.active)
 	t.active = append(t.active, c)
 	t.connections[id] = entry{conn: c}
@@ -195,7 +208,7 @@ func (t *Tracker) open(id uint64) *conn {
 
 // retire stops following a connection that is none of ours, and remembers that.
 func (t *Tracker) retire(c *conn, timeNs uint64) {
-	c.unpair()
+	c.unpair(len(c.queue))
 	if c.verdict == http2 {
 		t.stats.HTTP2++ // the seam for a parser of its own: c.verdict says who speaks from here on
 	} else {

@@ -112,9 +112,11 @@ func (l *Logs) Packet(event *wire.PacketEvent, c *conn.Connection, link Link) {
 	if event.Length != 0 {
 		to.PutInt(attrPacketSize, int64(event.Length))
 	}
-	if event.HasTCP != 0 {
-		putStr(to, attrTCPFlags, packet.flags)
+	if event.HasTCP&wire.TCPSequence != 0 {
 		to.PutInt(attrTCPSequence, int64(event.Sequence))
+	}
+	if event.HasTCP&wire.TCPHeader != 0 {
+		putStr(to, attrTCPFlags, packet.flags)
 		if event.TCPFlags&tcpACK != 0 {
 			to.PutInt(attrTCPAcknowledge, int64(event.Acknowledgment))
 		}

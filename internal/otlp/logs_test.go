@@ -24,7 +24,7 @@ func dropped() *wire.PacketEvent {
 		Owner:    wire.OwnerRef{Netns: 4026531840},
 		Pair:     pair("192.0.2.9:51000", "10.0.0.2:80"),
 		Location: dropsAt, Reason: 8, HasReason: 1,
-		Length: 60, Sequence: 4294967295, HasTCP: 1, TCPFlags: 2,
+		Length: 60, Sequence: 4294967295, HasTCP: wire.TCPSequence | wire.TCPHeader, TCPFlags: 2,
 		Ifindex: 2, EtherType: 0x0800, Direction: wire.DirectionReceive,
 		StackDepth: 3, Stack: [24]uint64{dropsAt, dropsAt - 0x80, 0xdead},
 	}

@@ -35,7 +35,7 @@ func describePacket(event *wire.PacketEvent) packet {
 		length:      event.Length,
 		addressed:   event.Pair.Local != [16]uint8{} || event.Pair.Remote != [16]uint8{},
 	}
-	if event.HasTCP != 0 {
+	if event.HasTCP&wire.TCPHeader != 0 {
 		p.flags = tcpFlags(event.TCPFlags)
 	}
 	return p

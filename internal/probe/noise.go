@@ -17,6 +17,7 @@ var noiseReasons = map[string]string{
 	"SKB_DROP_REASON_TCP_OFOMERGE":    "a copy of data that is queued already",
 	"SKB_DROP_REASON_TCP_OLD_ACK":     "an acknowledgment that a newer one overtook",
 	"SKB_DROP_REASON_TCP_RESET":       "an RST that was acted upon: reported as a reset",
+	"SKB_DROP_REASON_TCP_CLOSE":       "a segment for a socket that its owner closed: nobody is left to read it",
 	"SKB_DROP_REASON_OTHERHOST":       "a frame for another host, seen because the device is promiscuous",
 }
 
@@ -66,6 +67,8 @@ type noise struct {
 	start   [maxNoise]uint64
 	end     [maxNoise]uint64
 	count   uint32
+
+	notSpecified uint32 // the reason that says that there is none
 }
 
 const maxNoise = 48 // MAX_NOISE of bpf/config.h
@@ -76,6 +79,9 @@ func newNoise(reasons map[uint32]string, lookup func(string) (address, size uint
 	for value, name := range reasons {
 		if _, ok := noiseReasons[name]; ok && value < uint32(len(n.reasons)*64) {
 			n.reasons[value/64] |= 1 << (value % 64)
+		}
+		if name == "SKB_DROP_REASON_NOT_SPECIFIED" {
+			n.notSpecified = value
 		}
 	}
 	for function := range noiseFunctions {
@@ -91,9 +97,10 @@ func newNoise(reasons map[uint32]string, lookup func(string) (address, size uint
 
 func (n *noise) constants() map[string]any {
 	return map[string]any{
-		"noise_reasons": n.reasons,
-		"noise_start":   n.start,
-		"noise_end":     n.end,
-		"noise_count":   n.count,
+		"noise_reasons":        n.reasons,
+		"noise_start":          n.start,
+		"noise_end":            n.end,
+		"noise_count":          n.count,
+		"reason_not_specified": n.notSpecified,
 	}
 }

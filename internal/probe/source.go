@@ -93,7 +93,7 @@ func (s *source) load(types kernelTypes) error {
 	snapshots := l.serve(snapshot(l.byAddress))
 	l.serve(adoption(l.byAddress))
 	if s.config.Drops.Enabled {
-		l.serve(drops(newNoise(types.enum("skb_drop_reason"), s.facts.symbols.Lookup)))
+		l.serve(drops(newNoise(types.enum("skb_drop_reason"), s.facts.Lookup)))
 	}
 	if s.config.Resets.Enabled {
 		for _, c := range resets() {
@@ -238,6 +238,7 @@ func (s *source) Close() error {
 			s.snapshot.close()
 		}
 		s.loader.close()
+		s.facts.Close()
 	})
 	return nil
 }

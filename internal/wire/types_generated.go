@@ -66,6 +66,12 @@ const (
 	RetransmitSYNACK        = 5
 )
 
+// Values of enum tcp_fields of bpf/wire.h.
+const (
+	TCPSequence = 1
+	TCPHeader   = 2
+)
+
 // AddressPair is struct address_pair of bpf/wire.h.
 type AddressPair struct {
 	_          structs.HostLayout

@@ -92,35 +92,17 @@ func ParseStatusLine(line []byte) (status int, minor uint8, ok bool) {
 	return status, minor, status >= 100 && status <= 599
 }
 
+// None of them is the end of another registered one, as LOCK is of UNLOCK: a head that was cut at its
+// beginning is not taken for another.
+var knownMethods = [...]string{"GET", "POST", "PUT", "HEAD", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE",
+	"QUERY", "PROPFIND", "PROPPATCH", "REPORT", "PURGE", "COPY", "MOVE", "MKCOL", "UNLOCK", "NOTIFY"}
+
 // KnownMethod is method as a constant string if it is in common use, else "".
 func KnownMethod(method []byte) string {
-	switch string(method) {
-	case "GET":
-		return "GET"
-	case "POST":
-		return "POST"
-	case "PUT":
-		return "PUT"
-	case "HEAD":
-		return "HEAD"
-	case "DELETE":
-		return "DELETE"
-	case "PATCH":
-		return "PATCH"
-	case "OPTIONS":
-		return "OPTIONS"
-	case "CONNECT":
-		return "CONNECT"
-	case "TRACE":
-		return "TRACE"
-	case "QUERY":
-		return "QUERY"
-	case "PROPFIND":
-		return "PROPFIND"
-	case "REPORT":
-		return "REPORT"
-	case "PURGE":
-		return "PURGE"
+	for _, known := range knownMethods {
+		if string(method) == known {
+			return known
+		}
 	}
 	return ""
 }
@@ -139,16 +121,16 @@ const (
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 // Recognize says what begins at the start of data. cut tells that more bytes follow that will never be
-// seen, so that waiting for them is no use.
-func Recognize(data []byte, cut bool) Guess {
-	guess := recognize(data, cut)
+// seen, so that waiting for them is no use. strict accepts only well-known methods, for where data may as well be the middle of something.
+func Recognize(data []byte, cut, strict bool) Guess {
+	guess := recognize(data, cut, strict)
 	if guess == Maybe && cut {
 		return Other
 	}
 	return guess
 }
 
-func recognize(data []byte, cut bool) Guess {
+func recognize(data []byte, cut, strict bool) Guess {
 	if n := min(len(data), len(preface)); string(data[:n]) == preface[:n] {
 		if n == len(preface) {
 			return Preface
@@ -176,25 +158,27 @@ func recognize(data []byte, cut bool) Guess {
 		return Maybe
 	}
 	if whole {
-		if _, ok := ParseRequestLine(line); ok {
+		if r, ok := ParseRequestLine(line); ok && (!strict || KnownMethod(r.Method) != "") {
 			return Request
 		}
 		return Other
 	}
-	return partialRequest(line, cut)
+	return partialRequest(line, cut, strict)
 }
 
 // partialRequest judges the beginning of a request line of which the end was not seen.
-func partialRequest(line []byte, cut bool) Guess {
+func partialRequest(line []byte, cut, strict bool) Guess {
 	space := method(line)
 	switch {
 	case space == 0:
 		return Other
 	case space < 0:
-		if len(line) == 0 || len(line) > maxMethod {
+		if len(line) == 0 || len(line) > maxMethod || strict && !knownPrefix(line) {
 			return Other
 		}
 		return Maybe
+	case strict && KnownMethod(line[:space]) == "":
+		return Other
 	case len(line) == space+1:
 		return Maybe
 	case !targetStart(line[space+1], line[:space]):
@@ -212,6 +196,15 @@ func partialRequest(line []byte, cut bool) Guess {
 		return Other
 	}
 	return maybeKnown(line[:space], cut)
+}
+
+func knownPrefix(line []byte) bool {
+	for _, method := range knownMethods {
+		if len(line) <= len(method) && string(line) == method[:len(line)] {
+			return true
+		}
+	}
+	return false
 }
 
 func maybeKnown(method []byte, cut bool) Guess {

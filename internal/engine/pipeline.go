@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/owner"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+// batchItems is after how many spans or log records a batch is handed on without waiting for Flush.
+const batchItems = 1000
+
+// pipeline is the wire.Handler of an engine: all its state, in one goroutine.
+type pipeline struct {
+	engine  *Engine
+	out     *output
+	facts   wire.Facts
+	table   *conn.Table
+	calls   *l7.Tracker
+	metrics *otlp.Metrics
+	logs    *otlp.Logs
+	spans   *otlp.Spans
+	sampler sampler
+	stats   Stats
+}
+
+func newPipeline(e *Engine, out *output) *pipeline {
+	facts := e.source.Facts()
+	environment := otlp.Environment{Owners: owner.NewResolver(facts), Facts: facts}
+	p := &pipeline{
+		engine:  e,
+		out:     out,
+		facts:   facts,
+		table:   conn.New(e.config.OTLP.Connections(), environment.Owners),
+		metrics: otlp.NewMetrics(e.config.OTLP, environment),
+		logs:    otlp.NewLogs(e.config.OTLP, environment),
+		spans:   otlp.NewSpans(e.config.OTLP),
+		sampler: newSampler(e.config.Trace),
+	}
+	p.calls = l7.NewTracker(e.config.L7, p.call)
+	return p
+}
+
+// Begin implements wire.Handler.
+func (p *pipeline) Begin(begin *wire.Begin) {
+	p.table.Begin(begin)
+	p.metrics.Begin(begin)
+	p.logs.SetOffset(begin.OffsetNs)
+	p.spans.SetOffset(begin.OffsetNs)
+	p.stats.Probes = begin.Probes
+	p.publish()
+}
+
+// Conn implements wire.Handler.
+func (p *pipeline) Conn(record *wire.ConnRecord) {
+	p.table.Conn(record)
+	switch record.Header.Kind {
+	case wire.RecordConnOpen:
+		p.calls.Mark(record.ID, l7.Origin{MidStream: record.Flags&wire.ConnAdopted != 0})
+	case wire.RecordConnFailed:
+		if p.engine.sink.Logs != nil {
+			c, _ := p.table.Get(record.ID)
+			p.logs.ConnectionFailed(record, c, otlp.Link{})
+			p.logged()
+		}
+	case wire.RecordConnClose:
+		p.calls.Totals(record.ID, record.BytesReceived, record.BytesSent-min(record.BytesSent, record.BytesRetrans))
+		p.calls.Close(record.ID, record.Header.TimeNs, otlp.CloseError(record))
+	}
+}
+
+// Packet implements wire.Handler.
+func (p *pipeline) Packet(event *wire.PacketEvent) {
+	if p.engine.sink.Logs == nil {
+		return
+	}
+	c, _ := p.table.Get(event.ConnID)
+	p.logs.Packet(event, c, otlp.Link{})
+	p.logged()
+}
+
+// Payload implements wire.Handler.
+func (p *pipeline) Payload(record *wire.PayloadRecord, data []byte) { p.calls.Payload(record, data) }
+
+// call takes a finished call: always into the metrics, as far as the sampler lets it into a span.
+func (p *pipeline) call(call *l7.Call) {
+	c, _ := p.table.Get(call.ConnID)
+	p.stats.Spans.Calls++
+	p.metrics.Call(call, c)
+	if p.engine.sink.Traces == nil {
+		p.stats.Spans.Unwanted++
+		return
+	}
+	identity := p.sampler.identify(call, c)
+	switch p.sampler.decide(identity.TraceID, call.EndNs) {
+	case unsampled:
+		p.stats.Spans.Unsampled++
+		return
+	case overLimit:
+		p.stats.Spans.OverLimit++
+		return
+	}
+	p.stats.Spans.Spans++
+	p.spans.Add(otlp.Span{Call: call, Conn: c, Identity: identity})
+	if p.spans.Len() >= batchItems {
+		p.sendSpans()
+	}
+}
+
+// Flush implements wire.Handler.
+func (p *pipeline) Flush(timeNs uint64) {
+	p.calls.Flush(timeNs)
+	p.sendSpans()
+	p.sendLogs()
+}
+
+// Collect implements wire.Handler.
+func (p *pipeline) Collect(collection *wire.Collection) {
+	p.table.Collect(collection.TimeNs, collection.OffsetNs)
+	p.logs.SetOffset(collection.OffsetNs)
+	p.spans.SetOffset(collection.OffsetNs)
+	metrics := p.metrics.Collect(collection, p.table)
+	if sink := p.engine.sink.Metrics; sink != nil && metrics.DataPointCount() > 0 {
+		p.out.put(func(ctx context.Context) { _ = sink(ctx, metrics) })
+	}
+	p.stats.Kernel = collection.Stats
+	p.publish()
+}
+
+func (p *pipeline) logged() {
+	p.stats.Logs++
+	if p.logs.Len() >= batchItems {
+		p.sendLogs()
+	}
+}
+
+func (p *pipeline) sendSpans() {
+	if p.spans.Len() == 0 {
+		return
+	}
+	traces, sink := p.spans.Take(), p.engine.sink.Traces
+	p.out.put(func(ctx context.Context) { _ = sink(ctx, traces) })
+}
+
+func (p *pipeline) sendLogs() {
+	if p.logs.Len() == 0 {
+		return
+	}
+	logs, sink := p.logs.Take(), p.engine.sink.Logs
+	p.out.put(func(ctx context.Context) { _ = sink(ctx, logs) })
+}
+
+// publish makes the books readable for others. What a sink refused is its own to count.
+func (p *pipeline) publish() {
+	stats := p.stats
+	stats.Connections, stats.Calls = p.table.Stats(), p.calls.Stats()
+	p.engine.stats.Store(&stats)
+}

@@ -1,0 +1,104 @@
+package engine
+
+import (
+	"encoding/binary"
+	"math"
+	"net/netip"
+	"time"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/tracecontext"
+)
+
+type decision uint8
+
+const (
+	sampled decision = iota
+	unsampled
+	overLimit
+)
+
+// sampler gives calls their place in a trace and chooses which become spans.
+type sampler struct {
+	networks []netip.Prefix
+	// threshold: a trace id whose low 56 bits are below it is not sampled (W3C Trace Context level 2, random
+	// trace ids; the same bits as OTel's consistent probability sampling).
+	threshold  uint64
+	intervalNs uint64 // per span; 0: none at all
+	fullAtNs   uint64 // when the bucket of one second's spans will be full again
+}
+
+const randomBits = 1<<56 - 1
+
+func newSampler(trace Trace) sampler {
+	s := sampler{networks: trace.JoinNetworks}
+	s.threshold = uint64(math.Round((1 - trace.Ratio) * (randomBits + 1)))
+	if trace.PerSecond > 0 {
+		s.intervalNs = uint64(float64(time.Second) / trace.PerSecond)
+	}
+	return s
+}
+
+func (s *sampler) decide(trace [16]byte, nowNs uint64) decision {
+	if binary.BigEndian.Uint64(trace[8:])&randomBits < s.threshold {
+		return unsampled
+	}
+	if s.intervalNs == 0 {
+		return overLimit
+	}
+	from := max(s.fullAtNs, nowNs)
+	if from-nowNs+s.intervalNs > max(s.intervalNs, uint64(time.Second)) {
+		return overLimit
+	}
+	s.fullAtNs = from + s.intervalNs
+	return sampled
+}
+
+// identify gives a call's span its ids. They follow from what both ends of the connection know (see
+// tracecontext.Derive), so that two collectors that never meet make a client and a server span that are
+// parent and child. A request that carries a trace keeps it: then both are children of its sender's span.
+func (s *sampler) identify(call *l7.Call, c *conn.Connection) otlp.Identity {
+	var client netip.AddrPort
+	if c != nil {
+		if client = c.Local(); call.Server {
+			client = c.Remote()
+		}
+	}
+	trace, clientSpan, serverSpan := tracecontext.Derive(client, call.RequestSequence, call.StreamID)
+	joins := c != nil && call.SequenceKnown
+	if !joins {
+		// No shared knowledge: ids of this end alone.
+		trace, clientSpan, serverSpan = local(call)
+	}
+	identity := otlp.Identity{TraceID: trace, SpanID: clientSpan}
+	if call.Server {
+		identity.SpanID = serverSpan
+		if joins && s.watched(client.Addr()) {
+			identity.ParentID = clientSpan
+		}
+	}
+	if carried, ok := tracecontext.FromHeaders(call.Traceparent, call.Tracestate, call.B3); ok {
+		identity.TraceID, identity.ParentID = carried.TraceID, carried.SpanID
+		identity.TraceState, identity.Flags = carried.TraceState, uint32(carried.Flags)
+	}
+	return identity
+}
+
+func (s *sampler) watched(client netip.Addr) bool {
+	for _, network := range s.networks {
+		if network.Contains(client) {
+			return true
+		}
+	}
+	return false
+}
+
+// local makes ids from what only this end knows: which of its connections, and when.
+func local(call *l7.Call) (trace [16]byte, clientSpan, serverSpan [8]byte) {
+	var address [16]byte
+	binary.BigEndian.PutUint64(address[:], call.ConnID)
+	binary.BigEndian.PutUint64(address[8:], call.StartNs)
+	return tracecontext.Derive(netip.AddrPortFrom(netip.AddrFrom16(address), 0), uint32(call.EndNs), call.StreamID)
+}
