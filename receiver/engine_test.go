@@ -75,7 +75,7 @@ func TestAPathOfABlockThatIsOffIsNotUsed(t *testing.T) {
 func TestZeroSpansPerSecondAreNone(t *testing.T) {
 	config, err := load(t, `http: {spans: {per_second: 0}}`)
 	require.NoError(t, err)
-	assert.Zero(t, engineConfig(config, "").Trace.Ratio)
+	assert.Zero(t, engineConfig(config, "").Trace.PerSecond)
 }
 
 func TestWithoutTraceNothingIsJoined(t *testing.T) {
