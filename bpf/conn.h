@@ -26,7 +26,7 @@ struct conn {
 	__u8 comm[16];
 	/* payload.bpf.c */
 	__u8 l7;
-	__u8 undecided;	     /* calls whose bytes did not tell the protocol */
+	__u8 undecided;	      /* calls whose bytes did not tell the protocol */
 	__u8 burst_direction; /* of the last call */
 	__u8 pad;
 	__u32 burst; /* bytes moved since the direction changed */

@@ -94,8 +94,8 @@ static __always_inline __u8 close_reason(struct sock *sk, int oldstate)
 	return CLOSE_UNKNOWN;
 }
 
-static __always_inline void send_record(__u32 kind, __u64 now, struct conn *conn, struct sock *sk,
-					struct tcp_sock *tp, int oldstate)
+static __always_inline void send_record(__u32 kind, __u64 now, struct conn *conn, struct sock *sk, struct tcp_sock *tp,
+					int oldstate)
 {
 	struct conn_record *record = record_reserve(kind, sizeof(*record));
 	if (!record)

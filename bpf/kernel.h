@@ -284,7 +284,8 @@ struct msghdr {
 	struct iov_iter msg_iter;
 };
 
-enum iter_type { /* from 5.14; the values differ between versions */
+/* From 5.14; the values differ between versions. */
+enum iter_type {
 	ITER_UBUF,
 	ITER_IOVEC,
 };

@@ -292,7 +292,8 @@ SEC("kprobe/tcp_recvmsg")
 int tcp_recvmsg_enter(struct pt_regs *regs)
 {
 	__u32 flags = recvmsg_arguments == 6 ? PT_REGS_PARM5_CORE(regs) : PT_REGS_PARM4_CORE(regs);
-	call_started((struct sock *)PT_REGS_PARM1_CORE(regs), (struct msghdr *)PT_REGS_PARM2_CORE(regs), flags, RECEIVE);
+	call_started((struct sock *)PT_REGS_PARM1_CORE(regs), (struct msghdr *)PT_REGS_PARM2_CORE(regs), flags,
+		     RECEIVE);
 	return 0;
 }
 

@@ -45,8 +45,8 @@ static __always_inline __u64 cgroup_ancestor_id(struct cgroup *cgroup, __u32 lev
 		return BPF_CORE_READ(ancestor, kn, id);
 	}
 	__u64 id = 0;
-	void *slot = (void *)cgroup + bpf_core_field_offset(struct cgroup___ancestor_ids, ancestor_ids) +
-		     level * sizeof(id);
+	void *slot =
+		(void *)cgroup + bpf_core_field_offset(struct cgroup___ancestor_ids, ancestor_ids) + level * sizeof(id);
 	bpf_probe_read_kernel(&id, sizeof(id), slot);
 	return id;
 }

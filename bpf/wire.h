@@ -51,10 +51,10 @@ enum conn_role {
 };
 
 enum conn_flags {
-	CONN_ADOPTED = 1,	    /* older than the receiver: opened_ns is when it was adopted */
-	CONN_ESTABLISHED = 2,	    /* reached ESTABLISHED (or was found in it or past it) */
-	CONN_TGID_AMBIGUOUS = 4,    /* held by more than one process */
-	CONN_BOUND_BY_CONNECT = 8,  /* local port chosen by connect(): this end is the client (adopted only) */
+	CONN_ADOPTED = 1,	   /* older than the receiver: opened_ns is when it was adopted */
+	CONN_ESTABLISHED = 2,	   /* reached ESTABLISHED (or was found in it or past it) */
+	CONN_TGID_AMBIGUOUS = 4,   /* held by more than one process */
+	CONN_BOUND_BY_CONNECT = 8, /* local port chosen by connect(): this end is the client (adopted only) */
 };
 
 enum close_reason {
@@ -81,20 +81,20 @@ struct conn_record {
 	__u64 bytes_received; /* payload, in order, without duplicates */
 	__u32 segs_out;
 	__u32 segs_in;
-	__u32 retransmits;   /* tcp_sock.total_retrans */
-	__u32 out_of_order;  /* tcp_sock.rcv_ooopack */
-	__u32 srtt_us;	     /* smoothed RTT; 0: no sample yet */
-	__u32 min_rtt_us;    /* 0: no sample yet */
-	__u32 handshake_us;  /* client: SYN to SYN-ACK; server: SYN-ACK to ACK; 0: not known */
-	__u32 snd_cwnd;	     /* segments */
-	__u32 snd_wnd;	     /* window offered by the peer, bytes */
-	__u32 rcv_wnd;	     /* window offered to the peer, bytes */
-	__u32 error;	     /* sk_err: errno, at the end of the connection */
-	__u8 state;	     /* TCP_*; for CLOSE records the state before */
-	__u8 role;	     /* enum conn_role */
-	__u8 flags;	     /* enum conn_flags */
-	__u8 close_reason;   /* enum close_reason */
-	__u8 comm[16];	     /* of owner.tgid */
+	__u32 retransmits;  /* tcp_sock.total_retrans */
+	__u32 out_of_order; /* tcp_sock.rcv_ooopack */
+	__u32 srtt_us;	    /* smoothed RTT; 0: no sample yet */
+	__u32 min_rtt_us;   /* 0: no sample yet */
+	__u32 handshake_us; /* client: SYN to SYN-ACK; server: SYN-ACK to ACK; 0: not known */
+	__u32 snd_cwnd;	    /* segments */
+	__u32 snd_wnd;	    /* window offered by the peer, bytes */
+	__u32 rcv_wnd;	    /* window offered to the peer, bytes */
+	__u32 error;	    /* sk_err: errno, at the end of the connection */
+	__u8 state;	    /* TCP_*; for CLOSE records the state before */
+	__u8 role;	    /* enum conn_role */
+	__u8 flags;	    /* enum conn_flags */
+	__u8 close_reason;  /* enum close_reason */
+	__u8 comm[16];	    /* of owner.tgid */
 };
 
 enum packet_direction {
@@ -126,18 +126,18 @@ struct packet_event {
 	__u64 conn_id; /* 0: no connection of ours */
 	struct owner_ref owner;
 	struct address_pair pair;
-	__u64 location; /* kernel address that dropped the packet; 0: none */
-	__u32 reason;	/* skb_drop_reason, sk_rst_reason or enum retransmit_type; by header.kind */
-	__u32 length;	/* bytes of the packet as the kernel held it */
-	__u32 sequence; /* with TCP_SEQUENCE */
+	__u64 location;	      /* kernel address that dropped the packet; 0: none */
+	__u32 reason;	      /* skb_drop_reason, sk_rst_reason or enum retransmit_type; by header.kind */
+	__u32 length;	      /* bytes of the packet as the kernel held it */
+	__u32 sequence;	      /* with TCP_SEQUENCE */
 	__u32 acknowledgment; /* with TCP_HEADER, as tcp_flags */
-	__u32 ifindex; /* 0: none */
+	__u32 ifindex;	      /* 0: none */
 	__u16 ether_type;
 	__u8 direction; /* enum packet_direction */
 	__u8 tcp_flags;
-	__u8 has_reason; /* 0: this kernel gives none, location is all there is */
-	__u8 has_tcp;	 /* enum tcp_fields */
-	__u8 tcp_state;	 /* of the socket, 0: none */
+	__u8 has_reason;  /* 0: this kernel gives none, location is all there is */
+	__u8 has_tcp;	  /* enum tcp_fields */
+	__u8 tcp_state;	  /* of the socket, 0: none */
 	__u8 stack_depth; /* frames in stack[] */
 	__u8 pad[4];
 	__u8 ifname[16];
@@ -146,8 +146,8 @@ struct packet_event {
 };
 
 enum payload_flags {
-	PAYLOAD_NOT_CAPTURED = 1,  /* bytes were there and the tap could not read them (splice, io_uring, a fault) */
-	PAYLOAD_CUT = 2,	   /* captured < length because of capture_bytes */
+	PAYLOAD_NOT_CAPTURED = 1, /* bytes were there and the tap could not read them (splice, io_uring, a fault) */
+	PAYLOAD_CUT = 2,	  /* captured < length because of capture_bytes */
 };
 
 /* One successful send or receive call on a connection; `captured` bytes follow. */
