@@ -177,7 +177,9 @@ func (c *conn) end(timeNs uint64, closeError string) {
 	}
 	d := c.response()
 	cut := d.total > d.moved
-	if r := c.request(); c.probation && (r.total > r.moved || cut) {
+	r := c.request()
+	requestsCut := r.total > r.moved
+	if c.probation && (requestsCut || cut) {
 		c.contradict()
 	}
 	for i, e := range c.queue {
@@ -189,7 +191,7 @@ func (c *conn) end(timeNs uint64, closeError string) {
 			e.Error, e.EndNs = failure, timeNs
 		case e.responseLost:
 			e.Error = closeError
-			if i == len(c.queue)-1 && c.request().state != lost {
+			if i == len(c.queue)-1 && r.state != lost && !requestsCut {
 				e.EndNs = d.endOfLost(timeNs)
 			}
 		case d.current == e && d.state == untilClose:

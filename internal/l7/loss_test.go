@@ -30,7 +30,9 @@ func notWrong(t *testing.T, truth, calls []Call, what string) {
 		require.Contains(t, []int64{want.RequestBody, -1}, got.RequestBody, what)
 		require.Contains(t, []int64{want.ResponseBody, -1}, got.ResponseBody, what)
 		require.Contains(t, []uint64{want.ResponseStartNs, 0}, got.ResponseStartNs, what)
-		require.Contains(t, []uint64{want.EndNs, 0}, got.EndNs, what)
+		if want.Error == got.Error { // else it is the last byte, as nobody knows that more should have come
+			require.Contains(t, []uint64{want.EndNs, 0}, got.EndNs, what)
+		}
 		require.Contains(t, []string{want.Error, ""}, got.Error, what)
 		require.Contains(t, []string{want.Authority, ""}, got.Authority, what)
 		if got.Capture == Complete {
@@ -136,29 +138,46 @@ func TestAllRecordsCutAtEveryCaptureLength(t *testing.T) {
 }
 
 func TestRandomDamageMakesNothingWrong(t *testing.T) {
-	damaged(t, slices.Concat(sequential, pipelined), false, func(all []record, try func([]record, string, ...any)) {
-		for seed := range uint64(300) {
-			random := rand.New(rand.NewPCG(seed, 1))
-			var out []record
-			for _, r := range all {
-				switch random.IntN(8) {
-				case 0: // lost
-				case 1:
-					r.captured = random.IntN(len(r.data) + 1)
-					out = append(out, r)
-				case 2:
-					out = append(out, r, r)
-				case 3:
-					if at := random.IntN(len(r.data)); at > 0 {
-						parts := split([]record{r}, 0, at)
-						parts[1].timeNs = r.timeNs
-						out = append(out, parts[random.IntN(2)])
-					}
-				default:
-					out = append(out, r)
-				}
-			}
-			try(out, "seed %d", seed)
+	damaged(t, sequential, false, func(all []record, try func([]record, string, ...any)) {
+		for seed := range uint64(seeds) {
+			try(shake(all, seed, true), "seed %d", seed)
 		}
 	})
+}
+
+// Where a client pipelines for the first time in what was lost, nothing tells it from one that does not:
+// pipelined records are lost whole here.
+func TestRandomDamageOfPipelinedRequestsMakesNothingWrong(t *testing.T) {
+	damaged(t, pipelined, false, func(all []record, try func([]record, string, ...any)) {
+		for seed := range uint64(seeds) {
+			try(shake(all, seed, false), "seed %d", seed)
+		}
+	})
+}
+
+const seeds = 100
+
+// shake loses, cuts and repeats records, and parts of them.
+func shake(all []record, seed uint64, parts bool) []record {
+	random := rand.New(rand.NewPCG(seed, 1))
+	var out []record
+	for _, r := range all {
+		switch random.IntN(8) {
+		case 0: // lost
+		case 1:
+			r.captured = random.IntN(len(r.data) + 1)
+			out = append(out, r)
+		case 2:
+			out = append(out, r, r)
+		case 3:
+			if at := random.IntN(len(r.data)); at > 0 && parts {
+				halves := split([]record{r}, 0, at)
+				halves[1].timeNs = r.timeNs
+				out = append(out, halves[random.IntN(2)])
+			}
+		default:
+			out = append(out, r)
+		}
+	}
+	return out
 }

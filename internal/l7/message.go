@@ -91,7 +91,7 @@ func (c *conn) startLine(d *direction) bool {
 		return false
 	}
 	if e != nil && (d.head.Status >= 200 || d.head.Status == 101) {
-		if d.head.Status == 101 && !e.tunnel {
+		if d.head.Status == 101 && !e.tunnel && (!e.requestLost || c.probation) {
 			return false // nobody asked for it
 		}
 		e.Status = d.head.Status
@@ -108,6 +108,7 @@ func (c *conn) requestLine(e *exchange, line http1.RequestLine, cut bool) {
 	if e.Method = http1.KnownMethod(line.Method); e.Method == "" {
 		e.Method, _ = e.keep(line.Method, c.t.pool)
 	}
+	e.tunnel = e.Method == "CONNECT"
 	target := line.Target
 	if cut {
 		e.mark(Truncated)
@@ -131,7 +132,7 @@ func (c *conn) headDone(d *direction, timeNs uint64) {
 	if c.isRequest(d) {
 		if e != nil {
 			e.joinB3(c.t.pool)
-			e.tunnel = d.head.Upgrade || e.Method == "CONNECT"
+			e.tunnel = e.tunnel || d.head.Upgrade
 		}
 		body = d.head.RequestBody()
 	} else {
@@ -221,6 +222,9 @@ func (c *conn) lose(d *direction, why Capture, missing bool) {
 			c.emitFinished(c.lastNs)
 		}
 	default:
+		if e == nil && missing {
+			c.contradict() // there may have been an answer in the hole
+		}
 		if e == nil && was == boundary && !missing && c.answered < len(c.queue) {
 			e = c.queue[c.answered] // its response begins in what was not captured
 		}

@@ -45,6 +45,8 @@ func (c *conn) pair(d *direction, cur *cursor) *exchange {
 		// A request may have been lost together with its answer, which would be this one.
 	case several && first.gapBefore:
 		// The client pipelines, and lost requests may be waiting before this one.
+	case several && c.probation:
+		// The client pipelines, or this is the answer to the second and the first one's was lost.
 	case several && d.fresh() && !d.stream.Origin() && sent[len(sent)-1].StartNs != first.StartNs:
 		// The client pipelines, or the first answer was lost.
 	default:
@@ -77,11 +79,14 @@ func (c *conn) pairAfterLoss(d *direction, cur *cursor) *exchange {
 	}
 	switch {
 	case len(waiting) == 0:
-		if present == nil { // else it is part of that response's content, as far as can be told
+		if present == nil {
 			c.contradictByAnswer()
+		} else { // part of that response's content, as far as can be told
+			c.contradict()
 		}
 		return nil
-	case len(waiting) > 1, waiting[0].unknownAfter, waiting[0].tunnel,
+	case len(waiting) > 1, waiting[0].unknownAfter,
+		waiting[0].tunnel && (d.began || d.holed || c.midStream),
 		present != nil && waiting[0].StartNs < present.ResponseStartNs:
 		c.ambiguous(waiting)
 		c.t.stats.GivenUp[NoRequest]++
@@ -99,9 +104,13 @@ func (c *conn) pairAfterLoss(d *direction, cur *cursor) *exchange {
 	return e
 }
 
-// unrecognized notes bytes of responses that are no head, while framing is lost. If a request is waiting,
-// its response has begun unseen, and what comes next is not its beginning.
+// unrecognized notes bytes that are no head, while framing is lost. In requests they may be one all the
+// same. In responses, if a request is waiting, its response has begun unseen, and what comes next is not
+// its beginning.
 func (c *conn) unrecognized(d *direction, timeNs uint64) {
+	if c.isRequest(d) {
+		c.requestsMayFollow()
+	}
 	if c.requests == undecided || c.isRequest(d) || c.answered == len(c.queue) {
 		return
 	}

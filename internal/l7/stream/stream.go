@@ -150,22 +150,23 @@ func (s *Stream) Front() *Segment {
 }
 
 // Take returns the next segment: the hole before the first one that waits, or that one without what was
-// seen before. ok is false if nothing is left. The caller advances the stream and puts lent into the pool
-// when it is done with the data.
+// seen before. ok is false if nothing is left, or if all of the first one was seen before: that one is
+// dropped. The caller advances the stream and puts lent into the pool when it is done with the data.
 func (s *Stream) Take(pool *buffer.Pool) (seg Segment, lent []byte, ok bool) {
-	for len(s.held) > 0 {
-		seg = s.held[0]
-		lent = seg.Data
-		switch s.Arrange(&seg) {
-		case Ahead:
-			return Segment{Sequence: s.next, Length: seg.Sequence - s.next, TimeNs: seg.TimeNs, Lost: true}, nil, true
-		case InOrder:
-			s.drop()
-			return seg, lent, true
-		}
-		s.drop()
-		pool.Put(lent)
+	if len(s.held) == 0 {
+		return Segment{}, nil, false
 	}
+	seg = s.held[0]
+	lent = seg.Data
+	switch s.Arrange(&seg) {
+	case Ahead:
+		return Segment{Sequence: s.next, Length: seg.Sequence - s.next, TimeNs: seg.TimeNs, Lost: true}, nil, true
+	case InOrder:
+		s.drop()
+		return seg, lent, true
+	}
+	s.drop()
+	pool.Put(lent)
 	return Segment{}, nil, false
 }
 
