@@ -59,20 +59,20 @@ static __always_inline bool is_http(const __u8 *bytes, __u32 length)
 }
 
 /* The position of the stream after the call, in sequence numbers. */
-static __always_inline __u32 position(struct sock *sk, int direction, const bool typed)
+static __always_inline __u32 position(struct tcp_sock *tp, int direction, const bool typed)
 {
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	return direction == SEND ? BPF_CORE_READ(tp, write_seq) : BPF_CORE_READ(tp, copied_seq);
+	return direction == SEND ? READ(typed, tp, write_seq) : READ(typed, tp, copied_seq);
 }
 
 /* The identity of a connection goes before its first payload. */
-static __always_inline void announce(struct conn *conn, struct sock *sk, __u64 now)
+static __always_inline void announce(struct conn *conn, struct sock *sk, struct tcp_sock *tp, __u64 now,
+				     const bool typed)
 {
 	stat_kind(RECORD_CONN_OPEN, STAT_SEEN);
 	struct conn_record *record = record_reserve(RECORD_CONN_OPEN, sizeof(*record));
 	if (!record)
 		return;
-	conn_fill(record, RECORD_CONN_OPEN, now, conn, sk, (struct tcp_sock *)sk, false);
+	conn_fill(record, RECORD_CONN_OPEN, now, conn, sk, tp, typed);
 	record_submit(record, RECORD_CONN_OPEN);
 	conn->announced = 1;
 }
@@ -99,13 +99,18 @@ static __always_inline bool classify(struct conn *conn, const struct buffer *buf
 	return false;
 }
 
+/* The connection, if its payload is wanted. Comes before anything that costs: most calls end here. */
 static __always_inline struct conn *tap_conn(struct sock *sk, const bool typed)
 {
+	if (scope_netns_count && !netns_in_scope(socket_netns(sk, typed)))
+		return NULL;
 	struct conn *conn = conn_lookup(sk, typed);
 	if (conn)
-		return conn;
+		return conn->l7 == L7_OTHER ? NULL : conn;
+	if (!socket_is_tcp(sk, typed))
+		return NULL;
 	struct owner_ref owner = {};
-	if (!socket_owner(&owner, sk, typed) || !socket_is_tcp(sk, typed) || !socket_ports_in_scope(sk, typed))
+	if (!socket_owner(&owner, sk, typed) || !socket_ports_in_scope(sk, typed))
 		return NULL;
 	__u8 state = READ(typed, sk, __sk_common.skc_state);
 	if (state == TCP_CLOSE || state == TCP_LISTEN || !state_is_full(state))
@@ -113,12 +118,12 @@ static __always_inline struct conn *tap_conn(struct sock *sk, const bool typed)
 	return conn_adopt(sk, &owner, typed);
 }
 
-/* One call that moved `length` bytes, described by `buffer`. */
-static __always_inline void payload(struct sock *sk, int direction, __u32 length, const struct buffer *buffer,
-				    const bool typed)
+/* One call on a connection that moved `length` bytes, described by `buffer`. */
+static __always_inline void payload(struct conn *conn, struct sock *sk, int direction, __u32 length,
+				    const struct buffer *buffer, const bool typed)
 {
-	struct conn *conn = tap_conn(sk, typed);
-	if (!conn || conn->l7 == L7_OTHER)
+	struct tcp_sock *tp = typed ? bpf_skc_to_tcp_sock(sk) : (struct tcp_sock *)sk;
+	if (!tp)
 		return;
 	if (!conn->owner.tgid && !(conn->flags & CONN_TGID_AMBIGUOUS))
 		conn_set_process(conn);
@@ -127,7 +132,7 @@ static __always_inline void payload(struct sock *sk, int direction, __u32 length
 
 	__u64 now = bpf_ktime_get_ns();
 	if (!conn->announced)
-		announce(conn, sk, now);
+		announce(conn, sk, tp, now, typed);
 	if (conn->burst_direction != direction + 1) {
 		conn->burst_direction = direction + 1;
 		conn->burst = 0;
@@ -146,7 +151,7 @@ static __always_inline void payload(struct sock *sk, int direction, __u32 length
 	struct payload_record *record = &scratch->record;
 	record_header(&record->header, RECORD_PAYLOAD, now);
 	record->conn_id = conn->id;
-	record->sequence = position(sk, direction, typed) - length;
+	record->sequence = position(tp, direction, typed) - length;
 	record->length = length;
 	record->captured = captured;
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
@@ -170,10 +175,13 @@ static __always_inline void message(struct sock *sk, struct msghdr *msg, int dir
 {
 	if (result <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
 		return;
+	struct conn *conn = tap_conn(sk, typed);
+	if (!conn)
+		return;
 	struct buffer buffer = {};
 	if (!(direction == RECEIVE && flags & MSG_TRUNC))
 		buffer_from_iter(&buffer, msg, result);
-	payload(sk, direction, result, &buffer, typed);
+	payload(conn, sk, direction, result, &buffer, typed);
 }
 
 SEC("fexit/tcp_sendmsg_locked")
@@ -209,7 +217,10 @@ int tcp_recvmsg_exit(__u64 *ctx)
 /* Tracepoints: the socket is given, the buffer is that of the system call the task is in. */
 static __always_inline void socket_call(struct sock *sk, int direction, int flags, int result)
 {
-	if (result <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE) || !socket_is_tcp(sk, true))
+	if (result <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+		return;
+	struct conn *conn = tap_conn(sk, true);
+	if (!conn)
 		return;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
@@ -217,7 +228,7 @@ static __always_inline void socket_call(struct sock *sk, int direction, int flag
 	struct syscall call;
 	if (!(direction == RECEIVE && flags & MSG_TRUNC) && syscall_decode(&call, regs, direction))
 		buffer_from_syscall(&buffer, &call, result);
-	payload(sk, direction, result, &buffer, true);
+	payload(conn, sk, direction, result, &buffer, true);
 }
 
 SEC("tp_btf/sock_send_length")
@@ -324,12 +335,13 @@ static __always_inline void system_call(struct syscall *call, int direction, lon
 	if (call->flags & (MSG_PEEK | MSG_ERRQUEUE))
 		return;
 	struct sock *sk = descriptor_socket(call->fd);
-	if (!sk || !netns_in_scope(socket_netns(sk, false)) || !socket_is_tcp(sk, false))
+	struct conn *conn = sk ? tap_conn(sk, false) : NULL;
+	if (!conn)
 		return;
 	struct buffer buffer = {};
 	if (!(direction == RECEIVE && call->flags & MSG_TRUNC))
 		buffer_from_syscall(&buffer, call, result);
-	payload(sk, direction, result, &buffer, false);
+	payload(conn, sk, direction, result, &buffer, false);
 }
 
 SEC("raw_tp/sys_exit")
