@@ -1,4 +1,3 @@
-// Package tracecontext tells which trace a request belongs to: the one that its header fields carry
-// (W3C Trace Context, B3), or one that both ends of its connection can derive without talking to each
-// other.
+// Package tracecontext says which trace a call belongs to: the one that its headers carry (W3C Trace
+// Context, B3), or one that both ends of the connection derive alike from what they both see.
 package tracecontext
