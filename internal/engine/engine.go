@@ -2,12 +2,14 @@ package engine
 
 import (
 	"context"
+	"maps"
 	"sync/atomic"
 
 	"go.uber.org/zap"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/recording"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
@@ -47,7 +49,8 @@ type SpanStats struct {
 // New opens the source: the kernel, or the recording at config.Replay. The errors name what is missing
 // and the remedy. Run or Close must follow.
 func New(config Config, sink Sink, logger *zap.Logger) (*Engine, error) {
-	source, err := open(wanted(config, sink), logger)
+	config = wanted(config, sink)
+	source, err := open(config, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -56,8 +59,18 @@ func New(config Config, sink Sink, logger *zap.Logger) (*Engine, error) {
 	return e, nil
 }
 
-// wanted leaves out what nobody would get.
+// wanted leaves out what nobody would get. Connections are followed for the calls' sake too; then their
+// metrics are left out.
 func wanted(config Config, sink Sink) Config {
+	if !config.Probe.Connections && config.Replay == "" {
+		config.OTLP.Disabled = maps.Clone(config.OTLP.Disabled)
+		if config.OTLP.Disabled == nil {
+			config.OTLP.Disabled = map[string]bool{}
+		}
+		for _, name := range otlp.ConnectionMetrics() {
+			config.OTLP.Disabled[name] = true
+		}
+	}
 	if sink.Metrics == nil && sink.Traces == nil {
 		config.Probe.Payload.Enabled = false
 	}

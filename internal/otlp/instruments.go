@@ -110,3 +110,15 @@ var instruments = [instrumentCount]Instrument{
 
 // Instruments are all metrics that may be emitted, in the order in which they are. To be read only.
 func Instruments() []Instrument { return instruments[:] }
+
+// ConnectionMetrics are the names of the metrics made of the connection table: those that can be told
+// apart by a connection's attributes.
+func ConnectionMetrics() []string {
+	var names []string
+	for _, instrument := range instruments {
+		if instrument.Optional != nil {
+			names = append(names, instrument.Name)
+		}
+	}
+	return names
+}

@@ -8,7 +8,7 @@ type Config struct {
 	FlushInterval      time.Duration // time between two calls of Handler.Flush; 0: 1 s
 
 	Scope       Scope
-	Connections bool
+	Connections bool // connections for their own sake; Payload follows them anyway
 	Drops       Events
 	Resets      Events
 	Retransmits Events

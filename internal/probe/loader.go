@@ -241,7 +241,16 @@ func explain(err error) error {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("this kernel has no such hook: %w", err)
 	}
-	return err
+	return errors.New(shorten(err.Error()))
+}
+
+// shorten keeps the two ends of a long chain of causes: what was tried, and what came of it.
+func shorten(chain string) string {
+	causes := strings.Split(chain, ": ")
+	if len(chain) <= 160 || len(causes) <= 3 {
+		return chain
+	}
+	return strings.Join(causes[:2], ": ") + ": …: " + causes[len(causes)-1]
 }
 
 // verifierReason finds the line that tells why: the last that is neither a count nor the state of registers.

@@ -32,13 +32,17 @@ const failedPerSecond = 50
 
 // addLimits sets the token buckets: a rate, and a depth of one second's worth but at least one event.
 func (c Config) addLimits(constants map[string]any) {
+	failed := Events{}
+	if c.Connections {
+		failed.PerSecond = failedPerSecond
+	}
 	var interval, burst [wire.RecordKindMax]uint64
 	var stack [wire.RecordKindMax]uint32
 	for kind, events := range map[int]Events{
 		wire.RecordDrop:       c.Drops,
 		wire.RecordReset:      c.Resets,
 		wire.RecordRetransmit: c.Retransmits,
-		wire.RecordConnFailed: {PerSecond: failedPerSecond},
+		wire.RecordConnFailed: failed,
 	} {
 		stack[kind] = boolean(events.Stack)
 		if events.PerSecond > 0 {

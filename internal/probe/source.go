@@ -70,6 +70,12 @@ func Open(config Config, logger *zap.Logger) (wire.Source, error) {
 		return nil, err
 	}
 	s.logStatus()
+	for _, warning := range s.facts.Warnings() {
+		logger.Warn("Owners are known only in part", zap.String("reason", warning))
+	}
+	if err := s.facts.Err(); err != nil {
+		logger.Warn("Kernel stacks and functions stay without names", zap.Error(err))
+	}
 	return s, nil
 }
 
@@ -77,21 +83,21 @@ func Open(config Config, logger *zap.Logger) (wire.Source, error) {
 // must be known before the first map is filled.
 func (s *source) load(types kernelTypes) error {
 	l := s.loader
-	if probe := newLoader(s.config, l.constants); probe.serve(connections()) == nil {
-		l.byAddress = true
-		probe.close()
-	} else {
-		probe.close()
-	}
+	trial := newLoader(s.config, l.constants)
+	l.byAddress = trial.serve(connections()) == nil
+	trial.close()
 	if s.config.Payload.Enabled {
 		arguments := types.arguments("tcp_recvmsg")
 		if tap := l.serve(payload(s.config.Payload.CaptureBytes, arguments)); tap != nil && tap.hook.byAddress {
 			l.byAddress = true
 		}
 	}
-	conns := l.serve(connections())
-	snapshots := l.serve(snapshot(l.byAddress))
-	l.serve(adoption(l.byAddress))
+	var conns, snapshots *served
+	if s.config.Connections || s.config.Payload.Enabled {
+		conns = l.serve(connections())
+		snapshots = l.serve(snapshot(l.byAddress))
+		l.serve(adoption(l.byAddress))
+	}
 	if s.config.Drops.Enabled {
 		l.serve(drops(newNoise(types.enum("skb_drop_reason"), s.facts.Lookup)))
 	}
@@ -104,6 +110,9 @@ func (s *source) load(types kernelTypes) error {
 		for _, c := range retransmits() {
 			l.serve(c)
 		}
+	}
+	if len(l.statuses) == 0 {
+		return errors.New("nothing is enabled: enable one of connections, drops, resets, retransmits and http")
 	}
 	if len(l.served) == 0 {
 		return fmt.Errorf("the kernel refused every probe: %s", refusals(l.statuses))
