@@ -195,9 +195,11 @@ func (t *Tracker) open(id uint64) *conn {
 	if len(t.connections) >= t.options.MaxConnections {
 		return nil
 	}
-	c := &conn{}
+	var c *conn
 	if n := len(t.spareConns); n > 0 {
 		c, t.spareConns = t.spareConns[n-1], t.spareConns[:n-1]
+	} else {
+		c = &conn{}
 	}
 	c.t, c.id, c.requests, c.probation = t, id, undecided, true
 	c.index = len(t.active)
