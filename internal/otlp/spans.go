@@ -2,6 +2,7 @@ package otlp
 
 import (
 	"cmp"
+	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
@@ -78,7 +79,7 @@ func (s *Spans) Add(in Span) {
 	span.SetTraceID(in.Identity.TraceID)
 	span.SetSpanID(in.Identity.SpanID)
 	span.SetParentSpanID(in.Identity.ParentID)
-	span.TraceState().FromRaw(in.Identity.TraceState)
+	span.TraceState().FromRaw(keep(in.Identity.TraceState))
 	span.SetFlags(in.Identity.Flags)
 	span.SetKind(ptrace.SpanKindClient)
 	if call.Server {
@@ -116,21 +117,21 @@ func (s *Spans) request(call *l7.Call, c *conn.Connection, to pcommon.Map) (name
 	case "":
 	case methodOther:
 		to.PutStr(attrMethod, methodOther)
-		to.PutStr(attrMethodOriginal, text(call.Method))
+		to.PutStr(attrMethodOriginal, keep(call.Method))
 	default:
 		to.PutStr(attrMethod, method)
 		name = method
 	}
 	target := parseTarget(call.Method, call.Target)
 	to.PutStr(attrURLScheme, target.scheme)
-	path, query := text(target.path), ""
+	path, query := keep(target.path), ""
 	putStr(to, attrURLPath, path)
 	if s.options.Query && target.query != "" {
 		query = text(redactQuery(target.query))
 		to.PutStr(attrURLQuery, query)
 	}
 	server := serverOf(call, &target, c)
-	putStr(to, attrServerAddress, text(server.name()))
+	putStr(to, attrServerAddress, keep(server.name()))
 	putPort(to, attrServerPort, server.port)
 	if !call.Server && path != "" && server.host != "" {
 		to.PutStr(attrURLFull, fullURL(call, &target, path, query))
@@ -138,7 +139,7 @@ func (s *Spans) request(call *l7.Call, c *conn.Connection, to pcommon.Map) (name
 	if call.RequestBody >= 0 {
 		to.PutInt(attrRequestBodySize, call.RequestBody)
 	}
-	putStr(to, attrUserAgent, text(call.UserAgent))
+	putStr(to, attrUserAgent, keep(call.UserAgent))
 	return name
 }
 
@@ -185,6 +186,10 @@ func ends(call *l7.Call, c *conn.Connection, to pcommon.Map) {
 	}
 }
 
+// keep is text for a span, which outlives its call: a call's strings point into what the next one is read
+// into.
+func keep(s string) string { return strings.Clone(text(s)) }
+
 func putHeader(header l7.Header, to pcommon.Map) {
 	name := attrRequestHeader + header.Name
 	if header.Response {
@@ -195,5 +200,5 @@ func putHeader(header l7.Header, to pcommon.Map) {
 		values = to.PutEmpty(name)
 		values.SetEmptySlice()
 	}
-	values.Slice().AppendEmpty().SetStr(text(header.Value))
+	values.Slice().AppendEmpty().SetStr(keep(header.Value))
 }

@@ -1,7 +1,9 @@
 package otlp
 
 import (
+	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -143,3 +145,19 @@ func TestStatusTextIsTheNumber(t *testing.T) {
 }
 
 // BenchmarkSpanToOTLP is what the engine does for one call of which a span is made: socket to OTLP, without parsing.
+
+func TestSpansOutliveTheirCalls(t *testing.T) {
+	memory := []byte("BREW|/pot|host.example|agent|value")
+	text := unsafe.String(&memory[0], len(memory)) // as package l7 lends it: valid during the call
+	part := strings.Split(text, "|")
+	call := get(1, false)
+	call.Method, call.Target, call.Authority, call.UserAgent = part[0], part[1], part[2], part[3]
+	call.Headers = []l7.Header{{Name: "x-tenant", Value: part[4]}}
+	p := bothEnds()
+	s := newSpans(Options{})
+	s.Add(Span{Call: call, Conn: p.get(1), Identity: Identity{TraceState: part[4]}})
+	clear(memory)
+	encoded, err := (&ptrace.JSONMarshaler{}).MarshalTraces(s.Take())
+	require.NoError(t, err)
+	assert.NotContains(t, string(encoded), `\u0000`)
+}
