@@ -139,7 +139,10 @@ static __always_inline void conn_fill(struct conn_record *record, __u32 kind, __
 	record->bytes_sent = TCP_READ(bytes_sent);
 	record->bytes_retrans = TCP_READ(bytes_retrans);
 	record->bytes_acked = TCP_READ(bytes_acked);
+	/* The FIN last: it is counted before it is noted. */
 	record->bytes_received = TCP_READ(bytes_received);
+	if (record->bytes_received)
+		record->bytes_received -= socket_fin_received(sk, typed);
 	record->segs_out = TCP_READ(segs_out);
 	record->segs_in = TCP_READ(segs_in);
 	record->retransmits = TCP_READ(total_retrans);

@@ -66,6 +66,7 @@ enum {
 	S_IFMT = 0170000,
 	S_IFSOCK = 0140000,
 	SHUTDOWN_MASK = 3,
+	SOCK_DONE = 1, /* bit of sk_flags, include/net/sock.h */
 };
 
 enum {
@@ -175,6 +176,7 @@ struct sock {
 	struct sock_common __sk_common;
 	u16 sk_protocol;
 	u8 sk_shutdown;
+	unsigned long sk_flags;
 	int sk_err;
 	struct sock_cgroup_data sk_cgrp_data;
 };
@@ -222,6 +224,7 @@ struct tcp_sock {
 	u32 rcv_wnd;
 	u32 write_seq;
 	u32 copied_seq;
+	u32 rcv_nxt;
 };
 
 struct request_sock {

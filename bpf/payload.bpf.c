@@ -58,10 +58,14 @@ static __always_inline bool is_http(const __u8 *bytes, __u32 length)
 	return false;
 }
 
-/* The position of the stream after the call, in sequence numbers. */
+/* The position of the stream after the call, in sequence numbers. A call that reads the last byte may have
+ * gone past the FIN as well. */
 static __always_inline __u32 position(struct tcp_sock *tp, int direction, const bool typed)
 {
-	return direction == SEND ? READ(typed, tp, write_seq) : READ(typed, tp, copied_seq);
+	if (direction == SEND)
+		return READ(typed, tp, write_seq);
+	__u32 copied = READ(typed, tp, copied_seq);
+	return copied - (copied == READ(typed, tp, rcv_nxt) && socket_fin_received((struct sock *)tp, typed));
 }
 
 /* The identity of a connection goes before its first payload. */

@@ -118,6 +118,13 @@ static __always_inline void socket_pair(struct address_pair *pair, struct sock *
 	pair->pad[0] = pair->pad[1] = pair->pad[2] = 0;
 }
 
+/* The peer's FIN has arrived (tcp_fin). It takes a sequence number, and the kernel counts it as one byte that
+ * was received. */
+static __always_inline __u32 socket_fin_received(struct sock *sk, const bool typed)
+{
+	return READ(typed, sk, sk_flags) >> SOCK_DONE & 1;
+}
+
 /* The owner of a full socket, without its process; false: not in scope. The network namespace comes first:
  * out of scope costs one comparison. Ports are compared where both are known. */
 static __always_inline bool socket_owner(struct owner_ref *owner, struct sock *sk, const bool typed)
