@@ -66,7 +66,7 @@ enum {
 	S_IFMT = 0170000,
 	S_IFSOCK = 0140000,
 	SHUTDOWN_MASK = 3,
-	SOCK_DONE = 1, /* bit of sk_flags, include/net/sock.h */
+	SOCK_DONE = 1, /* bit of skc_flags, include/net/sock.h */
 };
 
 enum {
@@ -170,13 +170,13 @@ struct sock_common {
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
+	unsigned long skc_flags;
 };
 
 struct sock {
 	struct sock_common __sk_common;
 	u16 sk_protocol;
 	u8 sk_shutdown;
-	unsigned long sk_flags;
 	int sk_err;
 	struct sock_cgroup_data sk_cgrp_data;
 };

@@ -122,7 +122,7 @@ static __always_inline void socket_pair(struct address_pair *pair, struct sock *
  * was received. */
 static __always_inline __u32 socket_fin_received(struct sock *sk, const bool typed)
 {
-	return READ(typed, sk, sk_flags) >> SOCK_DONE & 1;
+	return READ(typed, sk, __sk_common.skc_flags) >> SOCK_DONE & 1;
 }
 
 /* The owner of a full socket, without its process; false: not in scope. The network namespace comes first:
