@@ -13,24 +13,45 @@
 
 #define NOISE_REASON_WORDS 8
 
-/* The number of SKB_DROP_REASON_NOT_SPECIFIED, which differs between versions like all others. */
+/* Numbers of reasons differ between versions. */
 volatile const __u32 reason_not_specified = 0;
+volatile const __u32 reason_no_socket = 0;
 /* One bit per reason that is noise. */
 volatile const __u64 noise_reasons[NOISE_REASON_WORDS] = {};
-/* Functions whose frees are noise when they give no reason. */
+/* Functions whose frees are noise when they give no reason, some of them not if the packet is a SYN. */
 volatile const __u32 noise_count = 0;
 volatile const __u64 noise_start[MAX_NOISE] = {};
 volatile const __u64 noise_end[MAX_NOISE] = {};
+volatile const __u8 noise_unless_syn[MAX_NOISE] = {};
 
-static __always_inline bool is_noise(__u32 reason, bool has_reason, __u64 location)
+enum noise { NOT_NOISE, NOISE, NOISE_UNLESS_SYN };
+
+#define TCP_FLAG_SYN 0x02
+#define TCP_FLAG_ACK 0x10
+#define IPPROTO_ICMP 1
+#define IPPROTO_ICMPV6 58
+
+static __always_inline enum noise noise_of(__u32 reason, bool has_reason, __u64 location)
 {
-	if (has_reason)
-		return reason < NOISE_REASON_WORDS * 64 &&
-		       noise_reasons[(reason >> 6) & (NOISE_REASON_WORDS - 1)] >> (reason & 63) & 1;
+	if (has_reason) {
+		if (reason >= NOISE_REASON_WORDS * 64)
+			return NOT_NOISE;
+		return noise_reasons[(reason >> 6) & (NOISE_REASON_WORDS - 1)] >> (reason & 63) & 1;
+	}
 	for (__u32 i = 0; i < MAX_NOISE && i < noise_count; i++)
 		if (location >= noise_start[i] && location < noise_end[i])
-			return true;
-	return false;
+			return noise_unless_syn[i] ? NOISE_UNLESS_SYN : NOISE;
+	return NOT_NOISE;
+}
+
+/* What only the packet's headers tell. An ICMP message has no socket when a raw socket got a copy, or when
+ * nobody waits for it: neither is a loss. */
+static __always_inline bool packet_is_noise(const struct packet_event *event, enum noise noise)
+{
+	if (noise == NOISE_UNLESS_SYN)
+		return !(event->has_tcp && (event->tcp_flags & (TCP_FLAG_SYN | TCP_FLAG_ACK)) == TCP_FLAG_SYN);
+	return event->has_reason && event->reason == reason_no_socket &&
+	       (event->pair.protocol == IPPROTO_ICMP || event->pair.protocol == IPPROTO_ICMPV6);
 }
 
 /* Received packets carry the index of the device they came in on (__netif_receive_skb_core). */
@@ -68,7 +89,7 @@ static __always_inline bool is_traffic(struct sk_buff *skb, struct sock *sk)
 }
 
 static __always_inline void drop(void *ctx, struct sk_buff *skb, struct sock *sk, struct conn *conn, __u64 location,
-				 __u32 reason, bool has_reason, __u8 direction)
+				 __u32 reason, bool has_reason, __u8 direction, enum noise noise)
 {
 	struct packet_event event = {};
 	__u32 device_netns = packet_device(&event, skb);
@@ -86,6 +107,8 @@ static __always_inline void drop(void *ctx, struct sk_buff *skb, struct sock *sk
 			return;
 	}
 	packet_headers(&event, skb);
+	if (packet_is_noise(&event, noise))
+		return;
 	if (sk && socket_is_tcp(sk, false))
 		socket_tuple(&event, sk);
 	if (!ports_in_scope(event.pair.local_port, event.pair.remote_port))
@@ -107,7 +130,8 @@ int kfree_skb(__u64 *ctx)
 		reason = ctx[2];
 		has_reason = reason != reason_not_specified;
 	}
-	if (is_noise(reason, has_reason, location))
+	enum noise noise = noise_of(reason, has_reason, location);
+	if (noise == NOISE)
 		return 0;
 	if (bpf_core_field_exists(((struct trace_event_raw_kfree_skb___rx_sk *)0)->rx_sk))
 		sk = (struct sock *)ctx[3];
@@ -118,7 +142,7 @@ int kfree_skb(__u64 *ctx)
 		return 0;
 	if (sk && state_is_full(BPF_CORE_READ(sk, __sk_common.skc_state)))
 		conn = conn_lookup(sk, true);
-	drop(ctx, skb, sk, conn, location, reason, has_reason, direction);
+	drop(ctx, skb, sk, conn, location, reason, has_reason, direction, noise);
 	return 0;
 }
 

@@ -30,6 +30,8 @@ const (
 	DropsVarNoiseEnd           = "noise_end"
 	DropsVarNoiseReasons       = "noise_reasons"
 	DropsVarNoiseStart         = "noise_start"
+	DropsVarNoiseUnlessSyn     = "noise_unless_syn"
+	DropsVarReasonNoSocket     = "reason_no_socket"
 	DropsVarReasonNotSpecified = "reason_not_specified"
 	DropsVarScopeCgroupCount   = "scope_cgroup_count"
 	DropsVarScopeCgroupId      = "scope_cgroup_id"
@@ -112,6 +114,8 @@ type DropsVariableSpecs struct {
 	NoiseEnd           *ebpf.VariableSpec `ebpf:"noise_end"`
 	NoiseReasons       *ebpf.VariableSpec `ebpf:"noise_reasons"`
 	NoiseStart         *ebpf.VariableSpec `ebpf:"noise_start"`
+	NoiseUnlessSyn     *ebpf.VariableSpec `ebpf:"noise_unless_syn"`
+	ReasonNoSocket     *ebpf.VariableSpec `ebpf:"reason_no_socket"`
 	ReasonNotSpecified *ebpf.VariableSpec `ebpf:"reason_not_specified"`
 	ScopeCgroupCount   *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId      *ebpf.VariableSpec `ebpf:"scope_cgroup_id"`
@@ -177,6 +181,8 @@ type DropsVariables struct {
 	NoiseEnd           *ebpf.Variable `ebpf:"noise_end"`
 	NoiseReasons       *ebpf.Variable `ebpf:"noise_reasons"`
 	NoiseStart         *ebpf.Variable `ebpf:"noise_start"`
+	NoiseUnlessSyn     *ebpf.Variable `ebpf:"noise_unless_syn"`
+	ReasonNoSocket     *ebpf.Variable `ebpf:"reason_no_socket"`
 	ReasonNotSpecified *ebpf.Variable `ebpf:"reason_not_specified"`
 	ScopeCgroupCount   *ebpf.Variable `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId      *ebpf.Variable `ebpf:"scope_cgroup_id"`

@@ -22,43 +22,34 @@ var noiseReasons = map[string]string{
 }
 
 // noiseFunctions free packets without giving a reason, which before 5.17 all do, in the course of what they
-// are for.
-var noiseFunctions = map[string]string{
-	"skb_release_data":         "parts of a packet that is itself delivered or reported",
-	"kfree_skb_partial":        "header of a segment whose data was merged into another",
-	"skb_queue_purge":          "unread data of a socket that its owner closed",
-	"skb_queue_purge_reason":   "unread data of a socket that its owner closed",
-	"skb_rbtree_purge":         "out-of-order data of a socket that its owner closed",
-	"sk_stream_kill_queues":    "unread data of a socket that its owner closed",
-	"inet_sock_destruct":       "unread data of a socket that its owner closed",
-	"tcp_rcv_state_process":    "a segment without data that changed the connection's state",
-	"tcp_rcv_established":      "a segment without data that was acted upon",
-	"tcp_v4_rcv":               "a segment that was answered or belongs to a closed connection",
-	"tcp_v6_rcv":               "a segment that was answered or belongs to a closed connection",
-	"tcp_v4_do_rcv":            "an RST or a segment for a closed connection: reported as a reset",
-	"tcp_v6_do_rcv":            "an RST or a segment for a closed connection: reported as a reset",
-	"tcp_data_queue":           "a copy of data that was received before",
-	"tcp_validate_incoming":    "an RST that was acted upon, or a segment outside the window",
-	"tcp_ack":                  "acknowledged data",
-	"tcp_clean_rtx_queue":      "acknowledged data",
-	"tcp_write_queue_purge":    "unsent data of a connection that ended",
-	"tcp_check_req":            "a repeated segment of a handshake",
-	"tcp_done":                 "data of a connection that ended",
-	"inet_csk_destroy_sock":    "data of a connection that ended",
-	"arp_process":              "an ARP packet that was answered",
-	"arp_rcv":                  "an ARP packet for another host",
-	"ndisc_rcv":                "a neighbour message that was acted upon",
-	"icmpv6_rcv":               "an ICMP message that was acted upon",
-	"icmp_rcv":                 "an ICMP message that was acted upon",
-	"ip6_mc_input":             "a copy of a multicast packet that has no listener here",
-	"ip_mr_input":              "a copy of a multicast packet that has no listener here",
-	"igmp_rcv":                 "a group message that was acted upon",
-	"igmp6_event_query":        "a group message that was acted upon",
-	"igmp6_event_report":       "a group message that was acted upon",
-	"packet_rcv":               "a copy for a packet socket",
-	"tpacket_rcv":              "a copy for a packet socket",
-	"dev_kfree_skb_any_reason": "a packet that its driver has sent",
-	"__dev_kfree_skb_any":      "a packet that its driver has sent",
+// are for. Those of TCP are also where a connect to a port that nobody listens on ends: a SYN is no noise.
+var noiseFunctions = map[string]noiseFunction{
+	"sk_stream_kill_queues": {why: "unread data, or the peer's FIN, of a socket that its owner closed"},
+	"inet_sock_destruct":    {why: "unread data of a socket that its owner closed"},
+	"skb_queue_purge":       {why: "unread data of a socket that its owner closed"},
+	"skb_rbtree_purge":      {why: "out-of-order data of a socket that its owner closed"},
+	"skb_release_data":      {why: "parts of a packet that is itself delivered or reported"},
+	"tcp_v4_rcv":            {why: "the last segments of a connection in TIME_WAIT", unlessSYN: true},
+	"tcp_v6_rcv":            {why: "the last segments of a connection in TIME_WAIT", unlessSYN: true},
+	"tcp_v4_do_rcv":         {why: "a segment that was answered with an RST: reported as a reset", unlessSYN: true},
+	"tcp_v6_do_rcv":         {why: "a segment that was answered with an RST: reported as a reset", unlessSYN: true},
+	"tcp_rcv_state_process": {why: "a segment that did its work by changing the connection's state", unlessSYN: true},
+	"icmp_rcv":              {why: "an ICMP message that was acted upon"},
+	"icmpv6_rcv":            {why: "an ICMP message that was acted upon"},
+	"igmp_rcv":              {why: "a group message that was acted upon"},
+	"ip6_mc_input":          {why: "a copy of a multicast packet that has no listener here"},
+	"arp_rcv":               {why: "an ARP packet for another host"},
+	"packet_rcv":            {why: "a copy for a packet socket"},
+	"tpacket_rcv":           {why: "a copy for a packet socket"},
+	"__dev_kfree_skb_any":   {why: "a packet that its driver has sent, as far as most drivers use it"},
+	"dev_kfree_skb_any_reason": {
+		why: "a packet that its driver has sent, as far as most drivers use it",
+	},
+}
+
+type noiseFunction struct {
+	why       string
+	unlessSYN bool
 }
 
 // noise is the table as the drops program takes it.
@@ -66,9 +57,11 @@ type noise struct {
 	reasons [8]uint64 // one bit per reason
 	start   [maxNoise]uint64
 	end     [maxNoise]uint64
+	syn     [maxNoise]uint8 // 1: a SYN is no noise
 	count   uint32
 
 	notSpecified uint32 // the reason that says that there is none
+	noSocket     uint32
 }
 
 const maxNoise = 48 // MAX_NOISE of bpf/config.h
@@ -80,16 +73,22 @@ func newNoise(reasons map[uint32]string, lookup func(string) (address, size uint
 		if _, ok := noiseReasons[name]; ok && value < uint32(len(n.reasons)*64) {
 			n.reasons[value/64] |= 1 << (value % 64)
 		}
-		if name == "SKB_DROP_REASON_NOT_SPECIFIED" {
+		switch name {
+		case "SKB_DROP_REASON_NOT_SPECIFIED":
 			n.notSpecified = value
+		case "SKB_DROP_REASON_NO_SOCKET":
+			n.noSocket = value
 		}
 	}
-	for function := range noiseFunctions {
-		address, size, ok := lookup(function)
+	for name, function := range noiseFunctions {
+		address, size, ok := lookup(name)
 		if !ok || int(n.count) == maxNoise {
 			continue
 		}
 		n.start[n.count], n.end[n.count] = address, address+size
+		if function.unlessSYN {
+			n.syn[n.count] = 1
+		}
 		n.count++
 	}
 	return n
@@ -100,7 +99,9 @@ func (n *noise) constants() map[string]any {
 		"noise_reasons":        n.reasons,
 		"noise_start":          n.start,
 		"noise_end":            n.end,
+		"noise_unless_syn":     n.syn,
 		"noise_count":          n.count,
+		"reason_no_socket":     n.noSocket,
 		"reason_not_specified": n.notSpecified,
 	}
 }
