@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
 func TestAStackIsOneFramePerLine(t *testing.T) {
@@ -39,4 +41,13 @@ func TestEnumsNameWhatTheyHold(t *testing.T) {
 		_, ok = unknown.EnumName("sk_rst_reason", 8)
 		require.False(t, ok)
 	}
+}
+
+func TestAStackLeavesOutHowItWasSeen(t *testing.T) {
+	names := map[uint64]string{0x1f: "bpf_trace_run4", 0x2f: "__bpf_trace_kfree_skb", 0x3f: "nft_do_chain"}
+	symbol := func(address uint64) (wire.Symbol, bool) {
+		name, ok := names[address]
+		return wire.Symbol{Name: name}, ok
+	}
+	require.Equal(t, "nft_do_chain+0x1", Stack([]uint64{0x10, 0x20, 0x30, 0x40}, symbol))
 }

@@ -2,6 +2,7 @@ package symbol
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
@@ -15,6 +16,7 @@ const UnknownFrame = "[unknown]"
 // sprint_backtrace in kernel/kallsyms.c does, because a call that does not return may be the last
 // instruction of its function. The stack ends at its first zero.
 func AppendStack(dst []byte, stack []uint64, symbol func(address uint64) (wire.Symbol, bool)) []byte {
+	stack = stack[ownFrames(stack, symbol):]
 	for i, address := range stack {
 		if address == 0 {
 			break
@@ -31,6 +33,19 @@ func AppendStack(dst []byte, stack []uint64, symbol func(address uint64) (wire.S
 		dst = AppendSymbol(dst, s)
 	}
 	return dst
+}
+
+// ownFrames counts the frames on top that are not what happened but how it was seen: the BPF program, which
+// often has no name, and what the tracepoint calls it through (include/trace/bpf_probe.h).
+func ownFrames(stack []uint64, symbol func(address uint64) (wire.Symbol, bool)) int {
+	own := 0
+	for i, address := range stack[:min(len(stack), 4)] {
+		if s, ok := symbol(address - 1); ok && (strings.HasPrefix(s.Name, "bpf_trace_run") ||
+			strings.HasPrefix(s.Name, "__bpf_trace_") || strings.HasPrefix(s.Name, "__traceiter_")) {
+			own = i + 1
+		}
+	}
+	return own
 }
 
 // AppendSymbol appends "symbol+0xoffset [module]", without brackets for the kernel itself.
