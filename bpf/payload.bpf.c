@@ -6,9 +6,9 @@
  * One record per call that moved data, with the TCP sequence number of its first byte: both ends of a
  * connection see the same number for the same byte.
  *
- * Bytes are copied up to capture_bytes of each burst, that is until the direction changes; what follows
- * (the rest of a body) is recorded by length alone. A connection whose first bytes are not HTTP's stops
- * costing more than the lookup of its state.
+ * Bytes are copied up to capture_bytes of each burst, that is until the direction changes or a call begins
+ * like a message; what follows (the rest of a body) is recorded by length alone. A connection whose first
+ * bytes are not HTTP's stops costing more than the lookup of its state.
  *
  * Four taps make the same records, in the order of preference:
  *
@@ -81,14 +81,25 @@ static __always_inline void announce(struct conn *conn, struct sock *sk, struct 
 	conn->announced = 1;
 }
 
+/* How many of the call's first bytes tell that they begin an HTTP message; 0: they do not. */
+static __always_inline __u32 begins_message(__u8 bytes[PEEK_BYTES], const struct buffer *buffer, __u32 length)
+{
+	__u32 peeked = buffer_peek(buffer, bytes, PEEK_BYTES, length);
+	return is_http(bytes, peeked) ? peeked : 0;
+}
+
 /* What the call moved is HTTP's, or may still turn out to be. */
 static __always_inline bool classify(struct conn *conn, const struct buffer *buffer, __u32 length)
 {
-	if (conn->l7 == L7_HTTP)
-		return true;
 	__u8 bytes[PEEK_BYTES] = {};
-	__u32 peeked = buffer_peek(buffer, bytes, sizeof(bytes), length);
-	if (peeked && is_http(bytes, peeked)) {
+	if (conn->l7 == L7_HTTP) {
+		/* A message in mid-burst: the one before was answered early, or not waited for. */
+		if (conn->burst && begins_message(bytes, buffer, length))
+			conn->burst = 0;
+		return true;
+	}
+	__u32 peeked = begins_message(bytes, buffer, length);
+	if (peeked) {
 		/* "PRI * HTTP/2.0" of RFC 9113 section 3.4 */
 		bool http2 = peeked > 3 && bytes[0] == 'P' && bytes[1] == 'R' && bytes[2] == 'I' && bytes[3] == ' ';
 		if (http2)
