@@ -1,0 +1,82 @@
+//go:build linux && (amd64 || arm64)
+
+package kerneltest
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+)
+
+// shortConnections makes connections of one request each, a few at a time.
+func shortConnections(t *testing.T, from *namespace, server *nginx, total int) {
+	t.Helper()
+	var busy sync.WaitGroup
+	var next atomic.Int64
+	for range 8 {
+		busy.Go(func() {
+			for i := next.Add(1); i <= int64(total); i = next.Add(1) {
+				conn, err := from.tryDial(t.Context(), server.at)
+				if !assert.NoError(t, err) {
+					return
+				}
+				_, err = browse(conn).ask("GET", fmt.Sprintf("/short/%d", i), "", "Connection: close")
+				assert.NoError(t, err)
+				_, err = conn.Read(make([]byte, 1))
+				assert.ErrorIs(t, err, io.EOF)
+				conn.Close()
+			}
+		})
+	}
+	busy.Wait()
+	require.False(t, t.Failed())
+}
+
+func TestHealthyConnectionsAreNotBlamed(t *testing.T) {
+	n := newNetwork(t)
+	server := startNginx(t, n.server, n.server.at4(80))
+	total := scaled(12000)
+	o := observe(t, n.settings())
+	clientBefore, serverBefore := n.client.nstat(), n.server.nstat()
+	shortConnections(t, n.client, server, total)
+	eventually(t, "the log has all requests", func() bool { return server.lines() == total })
+	eventually(t, "all connections are closed", func() bool {
+		return len(n.client.states()) == 0 && len(n.server.states()) == 0
+	})
+	client, served := n.client.since(clientBefore), n.server.since(serverBefore)
+	o.stop()
+
+	require.EqualValues(t, total, client["TcpActiveOpens"])
+	for _, role := range []string{"client", "server"} {
+		assert.EqualValues(t, total, o.sum("network.tcp.connection.opened", "network.tcp.handshake.role", role), role)
+		assert.EqualValues(t, total, o.sum("network.tcp.connection.closed", "network.tcp.handshake.role", role), role)
+	}
+	assert.Equal(t, map[string]int64{"local_fin": int64(total), "remote_fin": int64(total)},
+		o.by("network.tcp.close.reason", "network.tcp.connection.closed"))
+	assert.Len(t, o.spans(ptrace.SpanKindClient), total)
+	assert.Len(t, o.spans(ptrace.SpanKindServer), total)
+	requireSpansOf(t, o, server.calls())
+
+	// A slow machine may retransmit in earnest: whatever nstat counts is to be told, and nothing else.
+	retransmits := client["TcpRetransSegs"] + served["TcpRetransSegs"]
+	if !inLab() {
+		assert.Zero(t, retransmits)
+	}
+	assert.Zero(t, client["TcpOutRsts"]+served["TcpOutRsts"])
+	assert.Equal(t, retransmits, o.sum("network.tcp.retransmits"))
+	assert.Len(t, o.events("network.tcp.retransmit"), int(retransmits))
+	assert.Empty(t, o.by("network.packet.drop.reason", "network.packet.drops"))
+	assert.Zero(t, o.sum("network.tcp.resets"))
+	assert.Zero(t, o.sum("network.tcp.connection.failed"))
+	for _, name := range []string{"network.packet.drop", "network.tcp.reset", "network.tcp.connection.failed"} {
+		for _, record := range o.events(name) {
+			assert.Fail(t, name, "%s\n%s", record.Body().Str(), text(record.Attributes(), "code.stacktrace"))
+		}
+	}
+}

@@ -1,0 +1,61 @@
+//go:build linux && (amd64 || arm64)
+
+package kerneltest
+
+import (
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+// The main thread keeps its namespace: threads that enter another end with their goroutine, which the main
+// thread cannot, and /proc/self speaks of the main thread.
+func init() { runtime.LockOSThread() }
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(childRole); role != "" {
+		os.Exit(runChild(role))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// inLab: in a virtual machine nothing that a test needs may be missing.
+func inLab() bool { return os.Getenv("LAB_KERNEL") != "" }
+
+// scaled is how many of something to do: a virtual machine is slow, and `go test -short` is for the hurried.
+func scaled(full int) int {
+	if inLab() || testing.Short() {
+		return full / 6
+	}
+	return full
+}
+
+// need skips the test where a program is not installed.
+func need(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, program := range programs {
+		if _, err := exec.LookPath(program); err != nil {
+			if inLab() {
+				t.Fatalf("the lab was not told to take %s along", program)
+			}
+			t.Skipf("%s is not installed", program)
+		}
+	}
+}
+
+// patience only bounds how long a broken test takes to say so.
+const patience = 2 * time.Minute
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			require.FailNow(t, "this never came true: "+what)
+		}
+	}
+}

@@ -1,0 +1,137 @@
+//go:build linux && (amd64 || arm64)
+
+package kerneltest
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+// unlimited: where the token bucket is not what is tested, every event is to be seen.
+const unlimited = 1e6
+
+// settings watch both ends of the network with everything on.
+func (n *network) settings() engine.Config {
+	events := probe.Events{Enabled: true, Stack: true, PerSecond: unlimited}
+	return engine.Config{
+		Probe: probe.Config{
+			CollectionInterval: 200 * time.Millisecond,
+			FlushInterval:      50 * time.Millisecond,
+			Scope:              probe.Scope{NetworkNamespaces: []string{n.client.path, n.server.path}},
+			Connections:        true,
+			Drops:              events,
+			Resets:             events,
+			Retransmits:        events,
+			Payload:            probe.Payload{Enabled: true, CaptureBytes: 4096},
+		},
+		// One process is both ends in many tests: these tell the ends apart.
+		OTLP: otlp.Options{Version: "test", Attributes: []string{"network.tcp.handshake.role", "server.port"}},
+		Trace: engine.Trace{
+			Ratio: 1, PerSecond: unlimited,
+			JoinNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fc00::/7")},
+		},
+	}
+}
+
+// observer is a running engine and what it has handed over so far.
+type observer struct {
+	t      *testing.T
+	engine *engine.Engine
+	cancel context.CancelFunc
+	ended  chan error
+	once   sync.Once
+
+	mu      sync.Mutex
+	metrics []pmetric.Metrics
+	logs    []plog.Logs
+	traces  []ptrace.Traces
+}
+
+// observe starts an engine and returns when all of its probes are attached.
+func observe(t *testing.T, config engine.Config) *observer {
+	t.Helper()
+	o := start(t, config)
+	eventually(t, "a first collection", func() bool {
+		select {
+		case err := <-o.ended:
+			require.FailNowf(t, "the engine ended", "%v", err)
+		default:
+		}
+		return o.engine.Stats().Kernel.RingSize > 0
+	})
+	return o
+}
+
+func start(t *testing.T, config engine.Config) *observer {
+	t.Helper()
+	o := &observer{t: t, ended: make(chan error, 1)}
+	e, err := engine.New(config, o.sink(), zaptest.NewLogger(t))
+	require.NoError(t, err)
+	o.engine = e
+	ctx, cancel := context.WithCancel(context.Background())
+	o.cancel = cancel
+	go func() { o.ended <- e.Run(ctx) }()
+	t.Cleanup(o.stop)
+	return o
+}
+
+func (o *observer) sink() engine.Sink {
+	return engine.Sink{
+		Metrics: func(_ context.Context, m pmetric.Metrics) error { return keep(o, &o.metrics, m) },
+		Logs:    func(_ context.Context, l plog.Logs) error { return keep(o, &o.logs, l) },
+		Traces:  func(_ context.Context, t ptrace.Traces) error { return keep(o, &o.traces, t) },
+	}
+}
+
+func keep[T any](o *observer, to *[]T, batch T) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	*to = append(*to, batch)
+	return nil
+}
+
+// stop ends the engine, which hands over what is left, and holds its books against each other. Idempotent.
+func (o *observer) stop() {
+	o.t.Helper()
+	o.once.Do(func() {
+		o.cancel()
+		require.NoError(o.t, <-o.ended)
+		stats := o.engine.Stats()
+		for kind, books := range stats.Kernel.Kinds {
+			assert.Equalf(o.t, books.Seen, books.Submitted+books.Suppressed+books.Lost, "books of record kind %d: %+v", kind, books)
+			assert.Zerof(o.t, books.Lost, "records of kind %d that the ring buffer had no room for", kind)
+		}
+		assert.Zero(o.t, stats.Kernel.CountsFull)
+		assert.Zero(o.t, stats.Kernel.ConnsFull)
+		conns := stats.Connections
+		assert.Equal(o.t, conns.Seen, conns.Opened+conns.Adopted+conns.Failed+conns.Abandoned+conns.Handshaking, "%+v", conns)
+		assert.Equal(o.t, conns.Opened+conns.Adopted, conns.Live+conns.Closed+conns.LostClose, "%+v", conns)
+		assert.Zero(o.t, conns.LostClose, "connections whose end was not seen")
+		assert.Equal(o.t, stats.Spans.Calls, stats.Spans.Spans, "%+v", stats.Spans)
+	})
+}
+
+// hook is the hook that serves a capability; where there is none, why.
+func (o *observer) hook(capability string) (hook string, refused []wire.Refusal) {
+	for _, status := range o.engine.Stats().Probes {
+		if status.Capability == capability {
+			return status.Hook, status.Refused
+		}
+	}
+	return "", nil
+}
