@@ -70,4 +70,4 @@ int BPF_PROG(tcp_retransmit_synack, struct sock *listener, struct request_sock *
 	return 0;
 }
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+char LICENSE[] SEC("license") = "GPL";

@@ -40,4 +40,4 @@ int snapshot_hash(struct bpf_iter__bpf_map_elem *ctx)
 	return snapshot(ctx->meta->seq, conn, sk, (struct tcp_sock *)sk, false);
 }
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+char LICENSE[] SEC("license") = "GPL";
