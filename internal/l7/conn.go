@@ -149,11 +149,7 @@ func (c *conn) unblock(d *direction, overdue, force bool) bool {
 		if !force && d.stream.Held() < stream.MaxHeld || c.response().stream.Front() != nil {
 			return false
 		}
-		c.lose(d, Gap, false)
-		d.blocked = false
-		if force {
-			d.state = finished
-		}
+		d.blocked, d.state, c.blind = false, finished, true
 		return true
 	}
 	if !overdue {

@@ -1,6 +1,7 @@
 package l7
 
 import (
+	"unicode/utf8"
 	"unsafe"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/buffer"
@@ -83,6 +84,9 @@ func (f *fields) Field(name http1.Name, value []byte) {
 	}
 	if len(value) > maxValue {
 		e.mark(Truncated)
+		return
+	}
+	if !utf8.Valid(value) { // nothing that OTLP could carry
 		return
 	}
 	text, ok := e.keep(value, f.t.pool)

@@ -2,6 +2,7 @@ package l7
 
 import (
 	"bytes"
+	"unicode/utf8"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/http1"
 )
@@ -118,6 +119,10 @@ func (c *conn) requestLine(e *exchange, line http1.RequestLine, cut bool) {
 		}
 		target = target[:query]
 	}
+	if !utf8.Valid(target) { // not a URI, and nothing that OTLP could carry
+		e.mark(Truncated)
+		return
+	}
 	var ok bool
 	if e.Target, ok = e.keep(target, c.t.pool); !ok {
 		e.mark(Truncated)
@@ -134,7 +139,9 @@ func (c *conn) headDone(d *direction, timeNs uint64) {
 			e.joinB3(c.t.pool)
 			e.tunnel = e.tunnel || d.head.Upgrade
 		}
-		body = d.head.RequestBody()
+		if body = d.head.RequestBody(); body != http1.Empty && e != nil && e.Method == "CONNECT" {
+			body = http1.Unknown // RFC 9110 section 9.3.6 gives it no content, and servers differ
+		}
 	} else {
 		method := ""
 		if e != nil { // nil: it was given up meanwhile

@@ -40,32 +40,75 @@ const (
 )
 
 // control finds the first control character other than HTAB, at or after from; len(b) if there is none.
-// Eight bytes at a time: the test is exact for the lowest byte that it flags (Mycroft's zero-byte test),
-// and only that one is used.
 func control(b []byte, from int) int {
-	i := from
-	for ; i+8 <= len(b); i += 8 {
-		w := binary.LittleEndian.Uint64(b[i:])
-		below := (w - low*0x20) & ^w
-		del := w ^ low*0x7f
-		if flagged := (below | (del-low)&^del) & high; flagged != 0 {
-			at := i + bits.TrailingZeros64(flagged)>>3
-			if b[at] != '\t' {
-				return at
-			}
-			i = at + 1 - 8
+	rest := b[from:]
+	for len(rest) >= 8 {
+		flagged := controls(binary.LittleEndian.Uint64(rest))
+		if flagged == 0 {
+			rest = rest[8:]
+			continue
 		}
+		at := bits.TrailingZeros64(flagged) >> 3
+		if rest[at&7] != '\t' {
+			return len(b) - len(rest) + at
+		}
+		rest = rest[at+1:]
 	}
-	for ; i < len(b); i++ {
-		if c := b[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return i
+	for i, c := range rest {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			return len(b) - len(rest) + i
 		}
 	}
 	return len(b)
 }
 
-// fold compares name with a lower-case word without regard to ASCII case.
+// controls sets the high bit of each of eight bytes that is below 0x20 or is 0x7f. Of seven bits, adding 1
+// moves 0x7f to 0 and so below the others; adding 0x5f then carries into the eighth unless the sum is below
+// 0x21. Nothing carries into the next byte.
+func controls(w uint64) uint64 {
+	seven := ((w & ^uint64(high)) + low) & ^uint64(high)
+	return ^((seven + low*0x5f) | w) & high
+}
+
+// fold compares name with a lower-case word of letters, digits and hyphens without regard to ASCII case.
+// Setting bit 5 makes upper case lower, and turns no other character that may stand in a token or in a
+// checked value into one of the word's.
 func fold(name []byte, word string) bool {
+	if len(name) != len(word) {
+		return false
+	}
+	for len(name) >= 8 {
+		if binary.LittleEndian.Uint64(name)|low*0x20 != load(word) {
+			return false
+		}
+		name, word = name[8:], word[8:]
+	}
+	for i, c := range name {
+		if c|0x20 != word[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func load(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
+func trim(value []byte) []byte {
+	for len(value) > 0 && (value[0] == ' ' || value[0] == '\t') {
+		value = value[1:]
+	}
+	for len(value) > 0 && (value[len(value)-1] == ' ' || value[len(value)-1] == '\t') {
+		value = value[:len(value)-1]
+	}
+	return value
+}
+
+// equalFold is fold for any lower-case word.
+func equalFold(name []byte, word string) bool {
 	if len(name) != len(word) {
 		return false
 	}
@@ -78,14 +121,4 @@ func fold(name []byte, word string) bool {
 		}
 	}
 	return true
-}
-
-func trim(value []byte) []byte {
-	for len(value) > 0 && (value[0] == ' ' || value[0] == '\t') {
-		value = value[1:]
-	}
-	for len(value) > 0 && (value[len(value)-1] == ' ' || value[len(value)-1] == '\t') {
-		value = value[:len(value)-1]
-	}
-	return value
 }

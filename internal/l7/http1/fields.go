@@ -92,6 +92,12 @@ func (h *Head) field(name, value []byte, sink Sink) {
 	if h.trailer {
 		return
 	}
+	if len(name) > 17 || 1<<len(name)&interesting == 0 {
+		if h.names != nil && len(h.names.listed) > 0 {
+			h.names.allowed(name, value, sink)
+		}
+		return
+	}
 	h.Framing.field(name, value)
 	if h.names == nil {
 		return
@@ -99,10 +105,17 @@ func (h *Head) field(name, value []byte, sink Sink) {
 	if known := h.names.find(name); known != None {
 		sink.Field(known, trim(value))
 	}
-	for i, listed := range h.names.listed {
-		if fold(name, listed) {
+	h.names.allowed(name, value, sink)
+}
+
+// interesting are the lengths of the names that mean something here.
+const interesting = 1<<2 | 1<<4 | 1<<10 | 1<<11 | 1<<12 | 1<<14 | 1<<17
+
+func (n *Names) allowed(name, value []byte, sink Sink) {
+	for i, listed := range n.listed {
+		if equalFold(name, listed) {
 			sink.Field(Listed+Name(i), trim(value))
-			break
+			return
 		}
 	}
 }

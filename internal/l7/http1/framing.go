@@ -71,6 +71,10 @@ func (f *Framing) transferEncoding(value []byte) {
 }
 
 func (f *Framing) connection(value []byte) {
+	if option := trim(value); fold(option, "keep-alive") { // nearly always
+		f.KeepAlive = true
+		return
+	}
 	for option := range list(value) {
 		switch {
 		case fold(option, "close"):

@@ -120,9 +120,10 @@ func (h *Head) line(data []byte, sink Sink) (int, Progress) {
 		}
 		return 2, Done
 	}
-	colon := 0
-	for ; colon < len(data); colon++ {
-		if class[data[colon]]&isToken == 0 {
+	colon := len(data)
+	for i, c := range data {
+		if class[c]&isToken == 0 {
+			colon = i
 			break
 		}
 	}

@@ -14,11 +14,12 @@ type RequestLine struct {
 	Minor          uint8 // of HTTP/1.Minor
 }
 
-// ParseRequestLine reads "method SP request-target SP HTTP-version" without its CRLF.
+// ParseRequestLine reads "method SP request-target SP HTTP-version" without its CRLF. The line has no control
+// characters but HTAB.
 func ParseRequestLine(line []byte) (r RequestLine, ok bool) {
 	space := method(line)
 	end := len(line) - len(" HTTP/1.1")
-	if space <= 0 || end <= space+1 {
+	if space <= 0 || end <= space+1 || string(line[:space]) == "PRI" { // reserved for the HTTP/2 preface
 		return r, false
 	}
 	minor, ok := version(line[end+1:])
@@ -26,7 +27,7 @@ func ParseRequestLine(line []byte) (r RequestLine, ok bool) {
 		return r, false
 	}
 	target := line[space+1 : end]
-	if !validTarget(target, line[:space]) {
+	if !targetStart(target[0], line[:space]) || bytes.IndexByte(target, ' ') >= 0 || bytes.IndexByte(target, '\t') >= 0 {
 		return r, false
 	}
 	return RequestLine{Method: line[:space], Target: target, Minor: minor}, true

@@ -1,0 +1,119 @@
+package l7
+
+import (
+	"encoding/binary"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+// FuzzTracker takes its input as a list of records and other events on a few connections: whatever comes,
+// nothing panics, what is held stays within bounds, and the books balance.
+func FuzzTracker(f *testing.F) {
+	for _, list := range [][]conversation{sequential, pipelined, interleaved} {
+		for _, c := range list {
+			f.Add(script(records(c.turns)))
+			f.Add(script(bytewise(records(c.turns))[:min(100, len(bytewise(records(c.turns))))]))
+		}
+	}
+	for _, c := range corpusOrNil(f) {
+		side := ">"
+		if c.response {
+			side = "<"
+		}
+		f.Add(script(records([]turn{turn(side + c.input)})))
+	}
+	f.Fuzz(func(t *testing.T, events []byte) {
+		options := Options{Headers: []string{"x-id"}, MaxConnections: 3, MaxBytes: 64 << 10, MaxBytesPerConnection: 4 << 10, MaxPending: 4}
+		tracker := NewTracker(options, func(c *Call) {
+			require.NotEmpty(t, c.Method)
+			require.True(t, c.Status == 0 || c.Status >= 100 && c.Status <= 599)
+			require.True(t, c.EndNs == 0 || c.Error != "" || c.Status != 0 || c.Capture != Complete)
+		})
+		now := uint64(1)
+		for len(events) >= 12 {
+			op, id := events[0], uint64(events[1]%4)
+			sequence, length := binary.LittleEndian.Uint32(events[2:]), uint32(binary.LittleEndian.Uint16(events[6:]))
+			captured := uint32(binary.LittleEndian.Uint16(events[8:]))
+			now += uint64(binary.LittleEndian.Uint16(events[10:])) * 100
+			events = events[12:]
+			switch op % 8 {
+			case 5:
+				tracker.Mark(id, Origin{MidStream: length&1 != 0, Sequences: length&2 != 0, Receive: sequence, Transmit: sequence})
+			case 6:
+				tracker.Flush(now)
+			case 7:
+				tracker.Totals(id, uint64(length), uint64(captured))
+				tracker.Close(id, now, "")
+			default:
+				captured = min(captured, length, uint32(len(events)))
+				rec := &wire.PayloadRecord{ConnID: id, Sequence: sequence, Length: length, Captured: captured, Direction: op%2 + 1}
+				rec.Header.TimeNs = now
+				tracker.Payload(rec, events[:captured])
+				events = events[captured:]
+			}
+			require.LessOrEqual(t, tracker.Stats().HeldBytes, options.MaxBytes)
+		}
+		tracker.Flush(now + 1e12)
+		for id := range uint64(4) {
+			tracker.Close(id, now+1e12, "")
+		}
+		balanced(t, tracker)
+	})
+}
+
+// script writes records as FuzzTracker reads them.
+func script(all []record) (out []byte) {
+	for _, r := range all {
+		side, origin := byte(0), uint32(requestOrigin)
+		if r.server {
+			side, origin = 1, responseOrigin
+		}
+		out = append(out, side, 1)
+		out = binary.LittleEndian.AppendUint32(out, origin+uint32(r.offset))
+		out = binary.LittleEndian.AppendUint16(out, uint16(len(r.data)))
+		out = binary.LittleEndian.AppendUint16(out, uint16(r.captured))
+		out = binary.LittleEndian.AppendUint16(out, 10)
+		out = append(out, r.data[:r.captured]...)
+	}
+	return out
+}
+
+// FuzzConversation lets the input be what a client and a server say, in turns: however it is cut into
+// records, the same calls come out.
+func FuzzConversation(f *testing.F) {
+	for _, c := range sequential {
+		var request, response string
+		for _, turn := range c.turns {
+			if turn[0] == '>' {
+				request += string(turn[1:])
+			} else {
+				response += string(turn[1:])
+			}
+		}
+		f.Add(request, response, uint16(7))
+	}
+	f.Fuzz(func(t *testing.T, request, response string, at uint16) {
+		if strings.Contains(request, "CONNECT") || strings.Contains(strings.ToLower(request), "upgrade") {
+			return // what follows those is held until the answer, if it is not in too many records
+		}
+		if request == "" || response == "" || len(request)+len(response) > 4000 {
+			return
+		}
+		whole := records([]turn{turn(">" + request), turn("<" + response)})
+		for _, end := range ends(whole) {
+			want, _ := end.see(t, whole)
+			for i := range whole {
+				if n := int(at) % len(whole[i].data); n > 0 {
+					got, _ := end.see(t, split(whole, i, n))
+					require.Equal(t, briefs(want), briefs(got))
+				}
+			}
+			got, _ := end.see(t, bytewise(whole))
+			require.Equal(t, briefs(want), briefs(got))
+		}
+	})
+}
