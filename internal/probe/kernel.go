@@ -9,15 +9,19 @@ import (
 )
 
 // kernelTypes is what the loader wants to know of the running kernel's types.
-type kernelTypes struct{ spec *btf.Spec }
+type kernelTypes struct {
+	cache *btf.Cache // shared by all loads: to read the kernel's types takes longer than to verify a program
+	spec  *btf.Spec
+}
 
 func loadKernelTypes() (kernelTypes, error) {
-	spec, err := btf.LoadKernelSpec()
+	cache := btf.NewCache()
+	spec, err := cache.Kernel()
 	if err != nil {
 		return kernelTypes{}, fmt.Errorf("%w (/sys/kernel/btf/vmlinux: %v); use a kernel built with "+
 			"CONFIG_DEBUG_INFO_BTF=y, as those of the large distributions are", ErrNoBTF, err)
 	}
-	return kernelTypes{spec}, nil
+	return kernelTypes{cache, spec}, nil
 }
 
 // enum gives the names of an enum's values; empty where this kernel has no such enum.

@@ -19,6 +19,7 @@ import (
 // that names it.
 type loader struct {
 	config    Config
+	types     kernelTypes
 	constants map[string]any // what all objects share
 	byAddress bool           // connection state is kept by the socket's address, not in the socket
 	maps      map[mapKey]*ebpf.Map
@@ -52,8 +53,8 @@ type served struct {
 	links      []link.Link
 }
 
-func newLoader(config Config, constants map[string]any) *loader {
-	return &loader{config: config, constants: constants, maps: map[mapKey]*ebpf.Map{}}
+func newLoader(config Config, types kernelTypes, constants map[string]any) *loader {
+	return &loader{config: config, types: types, constants: constants, maps: map[mapKey]*ebpf.Map{}}
 }
 
 // serve loads a capability with the first hook that the kernel accepts, and records what was refused. Nil
@@ -116,7 +117,10 @@ func (l *loader) load(c capability, h hook) (*served, error) {
 			return nil, fmt.Errorf("map %s: %w", name, err)
 		}
 	}
-	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: shared})
+	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		MapReplacements: shared,
+		Cache:           l.types.cache,
+	})
 	if err != nil {
 		return nil, explain(err)
 	}

@@ -62,13 +62,14 @@ func Open(config Config, logger *zap.Logger) (wire.Source, error) {
 	s := &source{
 		config: config,
 		logger: logger,
-		loader: newLoader(config, constants),
+		loader: newLoader(config, types, constants),
 		facts:  newFacts(types),
 	}
 	if err := s.load(types); err != nil {
 		s.Close()
 		return nil, err
 	}
+	s.loader.types = kernelTypes{} // tens of megabytes that nothing needs any more
 	s.logStatus()
 	for _, warning := range s.facts.Warnings() {
 		logger.Warn("Owners are known only in part", zap.String("reason", warning))
@@ -83,7 +84,7 @@ func Open(config Config, logger *zap.Logger) (wire.Source, error) {
 // must be known before the first map is filled.
 func (s *source) load(types kernelTypes) error {
 	l := s.loader
-	trial := newLoader(s.config, l.constants)
+	trial := newLoader(s.config, types, l.constants)
 	l.byAddress = trial.serve(connections()) == nil
 	trial.close()
 	if s.config.Payload.Enabled {
