@@ -211,7 +211,7 @@ func (c *conn) lose(d *direction, why Capture, missing bool) {
 	case c.requests == undecided:
 	case c.isRequest(d):
 		if e != nil {
-			if was == head && !d.head.Started() {
+			if was == head && !d.head.Started() && why != Complete { // else it is malformed
 				c.requestLine(e, d.head.Partial(), true)
 			}
 			e.requestLost = true

@@ -70,6 +70,12 @@ func (h *Head) Feed(data []byte, pool *buffer.Pool, sink Sink) (used int, progre
 		end := bytes.IndexByte(data, '\n')
 		if end < 0 {
 			h.store(data, pool)
+			if !h.skip {
+				// What is wrong already is so however it was cut.
+				if _, progress = h.line(h.partial, sink); progress == Invalid {
+					return len(data), Invalid
+				}
+			}
 			return len(data), More
 		}
 		h.store(data[:end+1], pool)

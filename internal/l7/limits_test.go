@@ -1,0 +1,135 @@
+package l7
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// server is a tracker at the server's end of some connections.
+type server struct {
+	*Tracker
+	calls []Call
+	next  map[uint64]*[2]int
+}
+
+func newServer(options Options) *server {
+	s := &server{next: map[uint64]*[2]int{}}
+	s.Tracker = NewTracker(options, func(c *Call) { s.calls = append(s.calls, clone(c)) })
+	return s
+}
+
+// says has a turn of a connection at a time.
+func (s *server) says(id, timeNs uint64, turn turn) {
+	if s.next[id] == nil {
+		s.next[id] = &[2]int{}
+		s.Mark(id, Origin{Sequences: true, Receive: requestOrigin, Transmit: responseOrigin})
+	}
+	side := 0
+	if turn[0] == '<' {
+		side = 1
+	}
+	data := string(turn[1:])
+	s.Payload(observer{id: id}.payload(record{side == 1, s.next[id][side], data, len(data), timeNs}))
+	s.next[id][side] += len(data)
+}
+
+func TestConnectionsBeyondTheLimitAreCounted(t *testing.T) {
+	s := newServer(Options{MaxConnections: 2})
+	for id := range uint64(3) {
+		s.says(id, 1, get)
+		s.says(id, 2, ok)
+	}
+	require.Len(t, s.calls, 2)
+	require.EqualValues(t, 2, s.Stats().GivenUp[ConnectionsFull])
+	s.Close(0, 3, "")
+	s.says(9, 4, get)
+	s.says(9, 5, ok)
+	require.Len(t, s.calls, 3)
+}
+
+func TestPipelinedRequestsBeyondTheLimitEndTheConnection(t *testing.T) {
+	s := newServer(Options{MaxPending: 3})
+	s.says(1, 1, turn(">"+strings.Repeat(string(get[1:]), 5)))
+	s.says(1, 2, turn("<"+strings.Repeat(string(ok[1:]), 5)))
+	require.Equal(t, []string{got, got, got}, briefs(s.calls))
+	require.EqualValues(t, 1, s.Stats().GivenUp[PendingFull])
+	require.EqualValues(t, 1, s.Stats().Opaque)
+}
+
+func TestIdleConnectionsAreForgotten(t *testing.T) {
+	s := newServer(Options{})
+	s.says(1, 1, get)
+	s.says(2, 1, ">\x16\x03\x01")
+	s.Flush(20 * 60 * 1e9)
+	s.Flush(40 * 60 * 1e9)
+	require.Equal(t, []string{"GET /a?b=c 0 0/-1 gap"}, briefs(s.calls))
+	require.Zero(t, s.calls[0].EndNs)
+	require.Zero(t, s.Stats().Connections)
+}
+
+func TestFlushEmitsWhatWasAnsweredBeforeTheRequestEnded(t *testing.T) {
+	s := newServer(Options{})
+	s.says(1, 1, ">POST /up HTTP/1.1\r\nContent-Length: 100\r\n\r\nabc")
+	s.says(1, 2, "<HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n")
+	s.Flush(3)
+	require.Empty(t, s.calls)
+	s.Flush(2 * 1e9)
+	require.Equal(t, []string{"POST /up 413 -1/0"}, briefs(s.calls))
+	s.says(1, 3*1e9, turn(">"+strings.Repeat("x", 97)))
+	s.says(1, 4*1e9, get)
+	s.says(1, 4*1e9+1, ok)
+	require.Equal(t, got, brief(s.calls[1]))
+}
+
+func TestFlushGivesUpWaitingForAMissingRecord(t *testing.T) {
+	s := newServer(Options{})
+	s.says(1, 1, get)
+	s.says(1, 2, "<HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n")
+	s.next[1][1] += 10 // lost
+	s.says(1, 3, "<0123456789")
+	require.Empty(t, s.calls)
+	s.Flush(1e9)
+	require.Equal(t, []string{"GET /a?b=c 200 0/20"}, briefs(s.calls))
+	require.EqualValues(t, 3, s.calls[0].EndNs)
+}
+
+func TestAHeadOfAMebibyteTakesNoMebibyte(t *testing.T) {
+	s := newServer(Options{MaxBytes: 64 << 10})
+	s.says(1, 1, ">GET /x HTTP/1.1\r\n")
+	for i := range 1000 {
+		s.says(1, 2, turn(fmt.Sprintf(">X-%d: %s\r\n", i, strings.Repeat("v", 1000))))
+	}
+	s.says(1, 3, turn(">X: "+strings.Repeat("v", 5000)))
+	s.says(1, 3, turn(">"+strings.Repeat("v", 50000)+"\r\n\r\n"))
+	require.Less(t, s.Stats().HeldBytes, 64<<10)
+	s.says(1, 4, ok)
+	require.Equal(t, []string{"GET /x 200 0/5"}, briefs(s.calls))
+}
+
+func TestManyConnectionsShareOneLimit(t *testing.T) {
+	s := newServer(Options{MaxBytes: 32 << 10})
+	for id := range uint64(1000) {
+		s.says(id, 1, turn(">GET /"+strings.Repeat("x", 2000)))
+		require.LessOrEqual(t, s.Stats().HeldBytes, 32<<10)
+	}
+	require.NotZero(t, s.Stats().GivenUp[BytesFull])
+	for id := range uint64(1000) {
+		s.Close(id, 2, "")
+	}
+	balanced(t, s.Tracker)
+}
+
+func TestAnUnmarkedConnectionIsCertainOfItsFirstCallWhenTheNextBegins(t *testing.T) {
+	s := newServer(Options{})
+	s.next[1] = &[2]int{}
+	s.says(1, 1, get)
+	s.says(1, 2, ok)
+	require.Empty(t, s.calls)
+	s.says(1, 3, get)
+	require.Equal(t, []string{got}, briefs(s.calls))
+	s.says(1, 4, ok)
+	require.Len(t, s.calls, 2)
+}
