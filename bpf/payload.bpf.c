@@ -108,8 +108,9 @@ static __always_inline bool classify(struct conn *conn, const struct buffer *buf
 			conn->l7 = L7_HTTP;
 		return true;
 	}
-	/* A connection seen from its start begins with a request; one joined later may be inside a body. */
-	if (!(conn->flags & CONN_ADOPTED) || ++conn->undecided > UNDECIDED_MAX)
+	/* A connection seen from its start begins with a request; one joined later may be inside a body, and of
+	 * bytes that cannot be read nothing is known. */
+	if ((peeked && !(conn->flags & CONN_ADOPTED)) || ++conn->undecided > UNDECIDED_MAX)
 		conn->l7 = L7_OTHER;
 	return false;
 }
@@ -229,6 +230,28 @@ int tcp_recvmsg_exit(__u64 *ctx)
 	return 0;
 }
 
+/* sendfile and splice, up to 6.4; later they come through tcp_sendmsg_locked. The bytes are in no process's
+ * memory. */
+static __always_inline void pages(struct sock *sk, long result, const bool typed)
+{
+	if (result <= 0)
+		return;
+	struct conn *conn = tap_conn(sk, typed);
+	if (!conn)
+		return;
+	struct buffer buffer = {};
+	payload(conn, sk, SEND, result, &buffer, typed);
+}
+
+struct page;
+
+SEC("fexit/do_tcp_sendpages")
+int BPF_PROG(sendpages_exit, struct sock *sk, struct page *page, int offset, size_t size, int flags, ssize_t result)
+{
+	pages(sk, result, true);
+	return 0;
+}
+
 /* Tracepoints: the socket is given, the buffer is that of the system call the task is in. */
 static __always_inline void socket_call(struct sock *sk, int direction, int flags, int result)
 {
@@ -311,6 +334,25 @@ SEC("kretprobe/tcp_sendmsg_locked")
 int tcp_sendmsg_return(struct pt_regs *regs)
 {
 	call_returned(SEND, (int)PT_REGS_RC_CORE(regs));
+	return 0;
+}
+
+SEC("kprobe/do_tcp_sendpages")
+int sendpages_enter(struct pt_regs *regs)
+{
+	call_started((struct sock *)PT_REGS_PARM1_CORE(regs), NULL, 0, SEND);
+	return 0;
+}
+
+SEC("kretprobe/do_tcp_sendpages")
+int sendpages_return(struct pt_regs *regs)
+{
+	__u64 key = pending_key(SEND);
+	struct pending_call *call = bpf_map_lookup_elem(&pending_calls, &key);
+	if (!call)
+		return 0;
+	pages(call->sk, (long)PT_REGS_RC_CORE(regs), false);
+	bpf_map_delete_elem(&pending_calls, &key);
 	return 0;
 }
 

@@ -23,6 +23,9 @@ const (
 	PayloadMapRecords           = "records"
 	PayloadMapScratch           = "scratch"
 	PayloadMapStats             = "stats"
+	PayloadProgSendpagesEnter   = "sendpages_enter"
+	PayloadProgSendpagesExit    = "sendpages_exit"
+	PayloadProgSendpagesReturn  = "sendpages_return"
 	PayloadProgSockRecvLength   = "sock_recv_length"
 	PayloadProgSockSendLength   = "sock_send_length"
 	PayloadProgSysExitReceive   = "sys_exit_receive"
@@ -89,6 +92,9 @@ type PayloadSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PayloadProgramSpecs struct {
+	SendpagesEnter   *ebpf.ProgramSpec `ebpf:"sendpages_enter"`
+	SendpagesExit    *ebpf.ProgramSpec `ebpf:"sendpages_exit"`
+	SendpagesReturn  *ebpf.ProgramSpec `ebpf:"sendpages_return"`
 	SockRecvLength   *ebpf.ProgramSpec `ebpf:"sock_recv_length"`
 	SockSendLength   *ebpf.ProgramSpec `ebpf:"sock_send_length"`
 	SysExitReceive   *ebpf.ProgramSpec `ebpf:"sys_exit_receive"`
@@ -195,6 +201,9 @@ type PayloadVariables struct {
 //
 // It can be passed to LoadPayloadObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PayloadPrograms struct {
+	SendpagesEnter   *ebpf.Program `ebpf:"sendpages_enter"`
+	SendpagesExit    *ebpf.Program `ebpf:"sendpages_exit"`
+	SendpagesReturn  *ebpf.Program `ebpf:"sendpages_return"`
 	SockRecvLength   *ebpf.Program `ebpf:"sock_recv_length"`
 	SockSendLength   *ebpf.Program `ebpf:"sock_send_length"`
 	SysExitReceive   *ebpf.Program `ebpf:"sys_exit_receive"`
@@ -209,6 +218,9 @@ type PayloadPrograms struct {
 
 func (p *PayloadPrograms) Close() error {
 	return _PayloadClose(
+		p.SendpagesEnter,
+		p.SendpagesExit,
+		p.SendpagesReturn,
 		p.SockRecvLength,
 		p.SockSendLength,
 		p.SysExitReceive,

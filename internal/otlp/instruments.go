@@ -74,7 +74,7 @@ var instruments = [instrumentCount]Instrument{
 		"Time that TCP handshakes waited for the peer: SYN to SYN-ACK at the client, SYN-ACK to ACK at the server.",
 		Histogram, []string{attrHandshakeRole}, connectionOptional, rttBounds},
 	networkIO: {"network.io", "By",
-		"Payload of TCP connections. Each byte counts once, however often it was retransmitted.",
+		"Payload of TCP connections, without retransmissions. What this host itself dropped on its way out counts again when it is sent.",
 		Sum, []string{attrIODirection}, connectionOptional, nil},
 	packetCount: {"network.packet.count", "{packet}",
 		"TCP segments, retransmissions and bare acknowledgments included.",

@@ -69,6 +69,7 @@ const (
 // process is what is known of a pid.
 type process struct {
 	owner     Owner
+	comm      string // the name that the kernel gave last
 	alive     bool   // it was there when it was asked for
 	startNs   uint64 // CLOCK_MONOTONIC, rounded down to a tick
 	checkedNs uint64 // when it was last asked for
@@ -111,13 +112,26 @@ func (r *Resolver) Resolve(ref wire.OwnerRef, comm string, timeNs uint64) Owner 
 		}
 		// It is gone, but what the kernel said of it holds, unless it may have been in a container.
 		if group == nil || group.state != cgroupUnknown {
-			return processOwner(ref.TGID, comm, group.serviceUnit())
+			return processOwner(ref.TGID, r.name(ref.TGID, comm), group.serviceUnit())
 		}
 	}
 	if unit := group.serviceUnit(); unit != "" {
 		return processOwner(0, "", unit)
 	}
 	return unknownOwner(ref)
+}
+
+// name is what the kernel calls a process that is gone: comm, or where this record has none (counts have
+// not), what an earlier record of the same pid said. Else one process would be two owners.
+func (r *Resolver) name(tgid uint32, comm string) string {
+	p, ok := r.processes.get(tgid)
+	if !ok {
+		return comm
+	}
+	if comm != "" {
+		p.comm = comm
+	}
+	return p.comm
 }
 
 func (c *cgroup) serviceUnit() string {

@@ -6,29 +6,29 @@ import "github.com/ebpfnet/ebpfnetreceiver/bpf"
 
 // payload taps what applications send and receive. All hooks make the same records; bpf/payload.bpf.c
 // says how they differ in what they can see.
-func payload(captureBytes, recvmsgArguments int) capability {
+func payload(captureBytes int, types kernelTypes) capability {
+	fexit := []attachment{tracing("tcp_sendmsg_exit"), tracing("tcp_recvmsg_exit")}
+	kprobes := []attachment{
+		kprobe("tcp_sendmsg_enter", "tcp_sendmsg_locked"),
+		kretprobe("tcp_sendmsg_return", "tcp_sendmsg_locked"),
+		kprobe("tcp_recvmsg_enter", "tcp_recvmsg"),
+		kretprobe("tcp_recvmsg_return", "tcp_recvmsg"),
+	}
+	if types.arguments("do_tcp_sendpages") > 0 { // up to 6.4
+		fexit = append(fexit, tracing("sendpages_exit"))
+		kprobes = append(kprobes,
+			kprobe("sendpages_enter", "do_tcp_sendpages"), kretprobe("sendpages_return", "do_tcp_sendpages"))
+	}
 	return capability{
 		name: "payload",
 		load: bpf.LoadPayload,
 		hooks: []hook{
-			{
-				name:     "fexit/tcp_sendmsg_locked+tcp_recvmsg",
-				programs: []attachment{tracing("tcp_sendmsg_exit"), tracing("tcp_recvmsg_exit")},
-			},
+			{name: "fexit/tcp_sendmsg_locked+tcp_recvmsg", programs: fexit},
 			{
 				name:     "tp_btf/sock_send_length+sock_recv_length",
 				programs: []attachment{tracing("sock_send_length"), tracing("sock_recv_length")},
 			},
-			{
-				name: "kprobe/tcp_sendmsg_locked+tcp_recvmsg",
-				programs: []attachment{
-					kprobe("tcp_sendmsg_enter", "tcp_sendmsg_locked"),
-					kretprobe("tcp_sendmsg_return", "tcp_sendmsg_locked"),
-					kprobe("tcp_recvmsg_enter", "tcp_recvmsg"),
-					kretprobe("tcp_recvmsg_return", "tcp_recvmsg"),
-				},
-				byAddress: true,
-			},
+			{name: "kprobe/tcp_sendmsg_locked+tcp_recvmsg", programs: kprobes, byAddress: true},
 			{
 				name: "raw_tp/sys_exit",
 				programs: []attachment{
@@ -40,7 +40,7 @@ func payload(captureBytes, recvmsgArguments int) capability {
 		},
 		constants: map[string]any{
 			"capture_bytes":     uint32(captureBytes),
-			"recvmsg_arguments": uint32(recvmsgArguments),
+			"recvmsg_arguments": uint32(types.arguments("tcp_recvmsg")),
 		},
 	}
 }

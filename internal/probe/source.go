@@ -88,8 +88,7 @@ func (s *source) load(types kernelTypes) error {
 	l.byAddress = trial.serve(connections()) == nil
 	trial.close()
 	if s.config.Payload.Enabled {
-		arguments := types.arguments("tcp_recvmsg")
-		if tap := l.serve(payload(s.config.Payload.CaptureBytes, arguments)); tap != nil && tap.hook.byAddress {
+		if tap := l.serve(payload(s.config.Payload.CaptureBytes, types)); tap != nil && tap.hook.byAddress {
 			l.byAddress = true
 		}
 	}

@@ -1,0 +1,81 @@
+package engine
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/tracecontext"
+)
+
+func traces(n int) [][16]byte {
+	ids := make([][16]byte, n)
+	for i := range ids {
+		ids[i], _, _ = tracecontext.Derive(netip.MustParseAddrPort("10.0.0.1:1"), uint32(i), 0)
+	}
+	return ids
+}
+
+func TestARatioKeepsThatShareOfTraces(t *testing.T) {
+	for _, ratio := range []float64{0, 0.1, 0.5, 1} {
+		s := newSampler(Trace{Ratio: ratio, PerSecond: 1e9})
+		kept := 0
+		for i, id := range traces(20000) {
+			if s.decide(id, uint64(i)*1000) == sampled {
+				kept++
+			}
+		}
+		assert.InDelta(t, ratio*20000, kept, 300, "ratio %v", ratio)
+	}
+}
+
+func TestALargerRatioKeepsWhatASmallerOneKeeps(t *testing.T) {
+	small, large := newSampler(Trace{Ratio: 0.2, PerSecond: 1e9}), newSampler(Trace{Ratio: 0.3, PerSecond: 1e9})
+	for i, id := range traces(5000) {
+		if small.decide(id, uint64(i)*1000) == sampled {
+			assert.Equal(t, sampled, large.decide(id, uint64(i)*1000))
+		}
+	}
+}
+
+func TestPerSecondBoundsSpansInEachSecond(t *testing.T) {
+	const perSecond = 100
+	s := newSampler(Trace{Ratio: 1, PerSecond: perSecond})
+	kept := 0
+	for i, id := range traces(10000) { // ten seconds, a thousand calls in each
+		if s.decide(id, 1e9+uint64(i)*1e6) == sampled {
+			kept++
+		}
+	}
+	// A full bucket at the start, then the rate.
+	assert.InDelta(t, 11*perSecond, kept, 2)
+}
+
+func TestZeroPerSecondMakesNoSpan(t *testing.T) {
+	s := newSampler(Trace{Ratio: 1})
+	assert.Equal(t, overLimit, s.decide([16]byte{1: 0xff, 9: 0xff}, 1))
+}
+
+func TestACallWithoutSharedKnowledgeHasIdsOfItsOwn(t *testing.T) {
+	s := newSampler(Trace{Ratio: 1, PerSecond: 1, JoinNetworks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}})
+	one := s.identify(&l7.Call{ConnID: 1, StartNs: 5, Server: true}, nil)
+	two := s.identify(&l7.Call{ConnID: 2, StartNs: 5, Server: true}, nil)
+	assert.NotEqual(t, one.TraceID, two.TraceID)
+	assert.Zero(t, one.ParentID)
+	assert.NotZero(t, one.SpanID)
+}
+
+func TestACarriedTraceIsKept(t *testing.T) {
+	s := newSampler(Trace{Ratio: 1, PerSecond: 1})
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	client := s.identify(&l7.Call{ConnID: 1, StartNs: 5, Traceparent: parent, Tracestate: "a=b"}, nil)
+	server := s.identify(&l7.Call{ConnID: 2, StartNs: 6, Server: true, Traceparent: parent}, nil)
+	assert.Equal(t, byte(0x0a), client.TraceID[0])
+	assert.Equal(t, client.TraceID, server.TraceID)
+	assert.Equal(t, client.ParentID, server.ParentID)
+	assert.Equal(t, byte(0xb7), client.ParentID[0])
+	assert.Equal(t, "a=b", client.TraceState)
+	assert.EqualValues(t, 1, client.Flags)
+}
