@@ -38,7 +38,9 @@ type conn struct {
 	directions [2]direction
 	requests   uint8 // which direction carries the requests
 	verdict    verdict
-	midStream  bool // was joined after its beginning
+	midStream  bool      // was joined after its beginning
+	before     [2]uint64 // bytes moved before that, by direction
+	uncounted  bool      // they are not known
 	misses     uint8
 
 	// queue holds the exchanges that are not finished, in the order of their requests. The first answered

@@ -64,7 +64,7 @@ func damaged(t *testing.T, conversations []conversation, found bool, damage func
 			for _, end := range ends(whole) {
 				truth, _ := end.see(t, whole)
 				require.Subset(t, briefs(truth), conversation.want)
-				for _, origin := range []Origin{end.origin, {}, {MidStream: true}} {
+				for _, origin := range []Origin{end.origin, {}, {MidStream: true, Counted: true}} {
 					end.origin = origin
 					damage(whole, func(all []record, format string, args ...any) {
 						what := fmt.Sprintf(format+" (%+v client %v)", append(args, origin, end.client)...)

@@ -52,4 +52,8 @@ type Origin struct {
 	// direction, so that a loss of the first records can be told.
 	Sequences         bool
 	Receive, Transmit uint32
+	// Counted says that Received and Sent are the bytes that the kernel had counted before, for MidStream:
+	// see Totals.
+	Counted        bool
+	Received, Sent uint64
 }

@@ -71,7 +71,8 @@ func (t *Tracker) Mark(connID uint64, origin Origin) {
 	if c == nil {
 		return
 	}
-	c.midStream = origin.MidStream
+	c.uncounted = origin.MidStream && !origin.Counted
+	c.midStream, c.before = origin.MidStream, [2]uint64{receive: origin.Received, transmit: origin.Sent}
 	if origin.Sequences && !origin.MidStream {
 		c.probation = false
 		c.directions[receive].stream.Begin(origin.Receive)
@@ -120,15 +121,17 @@ func (t *Tracker) Payload(rec *wire.PayloadRecord, data []byte) {
 	}
 }
 
-// Totals says how many bytes a connection received and sent, as the kernel counts them, since it began or,
-// for one joined in the middle, since Mark. It is called right before Close. If that is more than records
-// told of, the last records were lost, and that an answer was not seen does not mean that there was none.
-// Without it, they are taken to be all there.
+// Totals says how many bytes a connection received and sent since it began, as the kernel counts them. It
+// is called right before Close. If that is more than records told of, the last records were lost, and that
+// an answer was not seen does not mean that there was none. Without it they are taken to be all there; also
+// for a connection that was joined in the middle, unless Mark told where.
 func (t *Tracker) Totals(connID, received, sent uint64) {
-	if c := t.connections[connID].conn; c != nil {
-		c.directions[receive].total = received
-		c.directions[transmit].total = sent
+	c := t.connections[connID].conn
+	if c == nil || c.uncounted {
+		return
 	}
+	c.directions[receive].total = received - min(received, c.before[receive])
+	c.directions[transmit].total = sent - min(sent, c.before[transmit])
 }
 
 // Close ends a connection: content that lasts until then is complete, and requests without an answer are

@@ -21,14 +21,14 @@ func FromB3(b3 string) (p Parent, ok bool) {
 		return Parent{}, false
 	}
 	if !more {
+		p.Undecided = true
 		return p, true
 	}
 	state, parent, more := strings.Cut(rest, "-")
 	switch state {
 	case "1", "d":
-		p.Sampled, p.Decided = true, true
+		p.Flags = Sampled
 	case "0":
-		p.Decided = true
 	default:
 		return Parent{}, false
 	}

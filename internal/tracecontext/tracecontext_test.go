@@ -46,9 +46,9 @@ func TestTraceparent(t *testing.T) {
 			}
 			require.Equal(t, trace, hex.EncodeToString(p.TraceID[:]))
 			require.Equal(t, span, hex.EncodeToString(p.SpanID[:]))
-			require.Equal(t, test.sampled, p.Sampled)
-			require.True(t, p.Decided)
-			require.Equal(t, "a=1", p.State)
+			require.Equal(t, test.sampled, p.Flags&Sampled != 0)
+			require.False(t, p.Undecided)
+			require.Equal(t, "a=1", p.TraceState)
 		})
 	}
 }
@@ -64,7 +64,7 @@ func TestTracestateIsPassedOnIfItIsSane(t *testing.T) {
 	} {
 		p, ok := FromTraceparent("00-"+trace+"-"+span+"-01", state)
 		require.True(t, ok)
-		require.Equal(t, want, p.State)
+		require.Equal(t, want, p.TraceState)
 	}
 }
 
@@ -97,7 +97,7 @@ func TestB3(t *testing.T) {
 			}
 			require.Equal(t, trace, hex.EncodeToString(p.TraceID[:]))
 			require.Equal(t, span, hex.EncodeToString(p.SpanID[:]))
-			require.Equal(t, []bool{test.decided, test.sampled}, []bool{p.Decided, p.Sampled})
+			require.Equal(t, []bool{test.decided, test.sampled}, []bool{!p.Undecided, p.Flags&Sampled != 0})
 		})
 	}
 }
@@ -106,6 +106,20 @@ func TestB3WithAShortTraceIDIsTheRightHalfOfALongOne(t *testing.T) {
 	p, ok := FromB3(trace[16:] + "-" + span + "-1")
 	require.True(t, ok)
 	require.Equal(t, strings.Repeat("0", 16)+trace[16:], hex.EncodeToString(p.TraceID[:]))
+}
+
+func TestTraceparentGoesBeforeB3(t *testing.T) {
+	const other = "00000000000000000000000000000001-0000000000000002-1"
+	p, ok := FromHeaders("00-"+trace+"-"+span+"-03", "a=1", other)
+	require.True(t, ok)
+	require.Equal(t, span, hex.EncodeToString(p.SpanID[:]))
+	require.EqualValues(t, Sampled|Random, p.Flags)
+	p, ok = FromHeaders("nonsense", "a=1", other)
+	require.True(t, ok)
+	require.EqualValues(t, 2, p.SpanID[7])
+	require.Empty(t, p.TraceState, "it belongs to traceparent")
+	_, ok = FromHeaders("", "a=1", "")
+	require.False(t, ok)
 }
 
 // These values were computed with another implementation. They must never change: collectors of different
@@ -148,7 +162,7 @@ func FuzzTraceparent(f *testing.F) {
 		require.NotZero(t, p.TraceID)
 		require.NotZero(t, p.SpanID)
 		require.Equal(t, parent[3:52], fmt.Sprintf("%x-%x", p.TraceID, p.SpanID))
-		require.Contains(t, []string{state, ""}, p.State)
+		require.Contains(t, []string{state, ""}, p.TraceState)
 	})
 }
 
@@ -163,7 +177,7 @@ func FuzzB3(f *testing.F) {
 		}
 		require.NotZero(t, p.TraceID)
 		require.True(t, strings.HasSuffix(fmt.Sprintf("%x", p.TraceID), strings.ToLower(b3[:16])) || len(b3) > 32)
-		require.False(t, p.Sampled && !p.Decided)
+		require.False(t, p.Flags != 0 && p.Undecided)
 	})
 }
 

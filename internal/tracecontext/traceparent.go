@@ -4,10 +4,31 @@ package tracecontext
 type Parent struct {
 	TraceID [16]byte
 	SpanID  [8]byte
-	// Sampled is the caller's sampling decision, if Decided.
-	Sampled, Decided bool
-	// State is tracestate as it came; empty: none, or not fit to pass on.
-	State string
+	// Flags are W3C trace-flags; of B3, only the sampled bit.
+	Flags uint8
+	// Undecided says that the sender left the sampling decision open, as only B3 can.
+	Undecided bool
+	// TraceState is tracestate as it came; empty: none, or not fit to pass on.
+	TraceState string
+}
+
+// Bits of Parent.Flags.
+const (
+	Sampled = 1 << 0
+	Random  = 1 << 1 // the trace id is random, as level 2 of the specification has it
+)
+
+// FromHeaders takes what the headers of a request carry: traceparent if it is valid, else B3.
+func FromHeaders(traceparent, tracestate, b3 string) (Parent, bool) {
+	if traceparent != "" {
+		if p, ok := FromTraceparent(traceparent, tracestate); ok {
+			return p, true
+		}
+	}
+	if b3 == "" {
+		return Parent{}, false
+	}
+	return FromB3(b3)
 }
 
 // MaxState is the longest tracestate that is passed on. W3C Trace Context section 3.3.1.5 asks for at
@@ -40,9 +61,9 @@ func FromTraceparent(traceparent, tracestate string) (p Parent, ok bool) {
 	if p.TraceID == [16]byte{} || p.SpanID == [8]byte{} {
 		return Parent{}, false
 	}
-	p.Sampled, p.Decided = flag[0]&1 != 0, true
+	p.Flags = flag[0] & (Sampled | Random) // the other bits mean nothing yet and are not passed on
 	if fitState(tracestate) {
-		p.State = tracestate
+		p.TraceState = tracestate
 	}
 	return p, true
 }
