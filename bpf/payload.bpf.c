@@ -81,31 +81,22 @@ static __always_inline void announce(struct conn *conn, struct sock *sk, struct 
 	conn->announced = 1;
 }
 
-/* How many of the call's first bytes tell that they begin an HTTP message; 0: they do not. */
-static __always_inline __u32 begins_message(__u8 bytes[PEEK_BYTES], const struct buffer *buffer, __u32 length)
-{
-	__u32 peeked = buffer_peek(buffer, bytes, PEEK_BYTES, length);
-	return is_http(bytes, peeked) ? peeked : 0;
-}
-
 /* What the call moved is HTTP's, or may still turn out to be. */
-static __always_inline bool classify(struct conn *conn, const struct buffer *buffer, __u32 length)
+static __always_inline bool classify(struct conn *conn, const struct buffer *buffer, __u32 length, int direction)
 {
 	__u8 bytes[PEEK_BYTES] = {};
 	if (conn->l7 == L7_HTTP) {
 		/* A message in mid-burst: the one before was answered early, or not waited for. */
-		if (conn->burst && begins_message(bytes, buffer, length))
+		if (conn->burst && conn->burst_direction == direction + 1 &&
+		    is_http(bytes, buffer_peek(buffer, bytes, PEEK_BYTES, length)))
 			conn->burst = 0;
 		return true;
 	}
-	__u32 peeked = begins_message(bytes, buffer, length);
-	if (peeked) {
+	__u32 peeked = buffer_peek(buffer, bytes, PEEK_BYTES, length);
+	if (is_http(bytes, peeked)) {
 		/* "PRI * HTTP/2.0" of RFC 9113 section 3.4 */
 		bool http2 = peeked > 3 && bytes[0] == 'P' && bytes[1] == 'R' && bytes[2] == 'I' && bytes[3] == ' ';
-		if (http2)
-			conn->l7 = L7_OTHER;
-		else if (peeked >= PEEK_BYTES)
-			conn->l7 = L7_HTTP;
+		conn->l7 = http2 ? L7_OTHER : L7_HTTP;
 		return true;
 	}
 	/* A connection seen from its start begins with a request; one joined later may be inside a body, and of
@@ -143,7 +134,7 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 		return;
 	if (!conn->owner.tgid && !(conn->flags & CONN_TGID_AMBIGUOUS))
 		conn_set_process(conn);
-	if (!classify(conn, buffer, length))
+	if (!classify(conn, buffer, length, direction))
 		return;
 
 	__u64 now = bpf_ktime_get_ns();
