@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -77,15 +78,6 @@ func (c *child) stop(signal syscall.Signal, patience time.Duration) {
 	}
 }
 
-func (c *child) ended() bool {
-	select {
-	case <-c.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // within runs f on this thread in a network namespace and comes back.
 func within(namespace string, f func() error) error {
 	if namespace == "" {
@@ -125,26 +117,26 @@ func output(namespace, program string, arguments ...string) (string, error) {
 	return printed.String(), nil
 }
 
-// missing is a program that the demo needs and does not find.
-type missing struct{ program, pkg string }
-
-func (m missing) Error() string {
-	return fmt.Sprintf("%s is missing: sudo apt-get install %s", m.program, m.pkg)
-}
-
 // packages are the Debian packages of the programs.
 var packages = map[string]string{
-	"nginx": "nginx", "curl": "curl", "wrk": "wrk", "ip": "iproute2", "tc": "iproute2", "nstat": "iproute2", "nft": "nftables",
+	"nginx": "nginx", "curl": "curl", "wrk": "wrk", "ip": "iproute2", "ss": "iproute2", "nstat": "iproute2", "nft": "nftables",
 }
 
-// find says which of the programs is not there. Those of the administrator are not in everyone's PATH.
+// find says which programs are not there, and how to get them. Those of the administrator are not in everyone's
+// PATH.
 func find(programs ...string) error {
 	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
-	var problems []error
+	var missing, install []string
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
-			problems = append(problems, missing{program, packages[program]})
+			missing = append(missing, program)
+			if !slices.Contains(install, packages[program]) {
+				install = append(install, packages[program])
+			}
 		}
 	}
-	return errors.Join(problems...)
+	if len(missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("not found: %s; sudo apt-get install %s", strings.Join(missing, ", "), strings.Join(install, " "))
 }

@@ -47,10 +47,15 @@ type collector struct {
 // collectorBinary is where make build puts the collector.
 const collectorBinary = "bin/otelcol-ebpfnet"
 
-func startCollector(dir, settings, endpoint string, undo *cleanup) (*collector, error) {
+// built says whether there is a collector, before anything else is done.
+func built() error {
 	if _, err := os.Stat(collectorBinary); err != nil {
-		return nil, fmt.Errorf("%s is missing: run make build, and the demo from the root of the repository", collectorBinary)
+		return fmt.Errorf("not found: %s; make build, and run the demo from the root of the repository", collectorBinary)
 	}
+	return nil
+}
+
+func startCollector(dir, settings, endpoint string, undo *cleanup) (*collector, error) {
 	config := filepath.Join(dir, "collector.yaml")
 	if err := os.WriteFile(config, fmt.Appendf(nil, collectorConfig, settings, endpoint), 0o600); err != nil {
 		return nil, err

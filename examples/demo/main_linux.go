@@ -75,6 +75,9 @@ type demo struct {
 // show shows a live run if that is possible, else the recording.
 func (d *demo) show(ctx, patience context.Context) (err error) {
 	defer func() { err = errors.Join(append(d.undo.run(), err)...) }()
+	if err := built(); err != nil {
+		return err
+	}
 	why := lacksPrivilege()
 	if d.flags.replay {
 		why = "-replay asks for it"

@@ -92,7 +92,7 @@ func (v *view) compare(w *witness) []comparison {
 		{"packets dropped on purpose", onPurpose, map[string]string{
 			"netem": "tc, packets that netem dropped", "nft": "nftables, counter of the rule", "": "nothing drops here",
 		}[w.LossWith], w.Lost, ""},
-		{"packets dropped for a closed port", noSocket, "nstat, TcpOutRsts", w.Client["TcpOutRsts"] + w.Server["TcpOutRsts"], ""},
+		{"packets dropped for a closed port", noSocket, "curl, exit code 7", w.Refused, ""},
 		{"packets dropped for another reason", sum(others), "nothing else drops here", 0, frequencies(others)},
 	}
 	return all
@@ -175,7 +175,7 @@ func (v *view) report(w *witness) {
 			lines[i] = v.paint(red, "≠") + strings.TrimPrefix(line, "≠")
 		}
 	}
-	v.lines(v.paint(bold, "Held against what the programs and the kernel say"))
+	v.lines("", v.paint(bold, "Held against what the programs and the kernel say"))
 	v.lines(lines...)
 	if w.Cut {
 		v.lines("", "Some clients were ended before they could say what they did: their numbers are too small.")
