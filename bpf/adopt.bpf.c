@@ -56,6 +56,14 @@ static __always_inline __u8 adopted_role(struct sock *sk, __u32 netns)
 	return bpf_map_lookup_elem(&listeners, &key) ? ROLE_SERVER : ROLE_UNKNOWN;
 }
 
+/* What listens with MPTCP, as all Go programs do by default, hands out plain TCP sockets for plain clients. */
+static __always_inline bool listens(struct sock *sk)
+{
+	if (BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
+		return false;
+	return socket_is_tcp(sk, false) || BPF_CORE_READ(sk, sk_protocol) == IPPROTO_MPTCP;
+}
+
 SEC("iter/task_file")
 int adopt_listeners(struct bpf_iter__task_file *ctx)
 {
@@ -63,7 +71,7 @@ int adopt_listeners(struct bpf_iter__task_file *ctx)
 	if (!file)
 		return 0;
 	struct sock *sk = file_socket(file);
-	if (!sk || !socket_is_tcp(sk, false) || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_LISTEN)
+	if (!sk || !listens(sk))
 		return 0;
 	struct listener_key key = {.netns = socket_netns(sk, false), .port = BPF_CORE_READ(sk, __sk_common.skc_num)};
 	__u8 listens = 1;

@@ -58,6 +58,7 @@ enum {
 	AF_INET = 2,
 	AF_INET6 = 10,
 	IPPROTO_TCP = 6,
+	IPPROTO_MPTCP = 262,
 	ETH_P_IP = 0x0800,
 	ETH_P_IPV6 = 0x86dd,
 	MSG_PEEK = 0x2,
@@ -253,6 +254,7 @@ struct sk_buff {
 struct tcp_skb_cb {
 	__u32 seq;
 	__u32 end_seq;
+	__u16 tcp_gso_segs;
 };
 
 struct iphdr {
