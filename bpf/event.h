@@ -20,7 +20,7 @@ struct {
 	__type(value, __u64);
 } counts SEC(".maps");
 
-static __always_inline void count_event(const struct packet_event *event, __u32 kind)
+static __always_inline void count_event(const struct packet_event *event, __u32 kind, __u32 packets)
 {
 	struct count_key key = {
 		.owner = event->owner,
@@ -38,7 +38,7 @@ static __always_inline void count_event(const struct packet_event *event, __u32 
 		value = bpf_map_lookup_elem(&counts, &key);
 	}
 	if (value)
-		__sync_fetch_and_add(value, 1);
+		__sync_fetch_and_add(value, packets);
 	else
 		stat_add(STAT_COUNTS_FULL);
 }
@@ -62,10 +62,10 @@ static __always_inline bool event_from_socket(struct packet_event *event, struct
 	return socket_owner(&event->owner, sk, typed);
 }
 
-/* Counts the event and reports a copy of it. `now` is the event's time. */
-static __always_inline void event_send(void *ctx, struct packet_event *event, __u32 kind)
+/* Counts the event and reports a copy of it. It may stand for several packets. */
+static __always_inline void event_send_packets(void *ctx, struct packet_event *event, __u32 kind, __u32 packets)
 {
-	count_event(event, kind);
+	count_event(event, kind, packets);
 	stat_kind(kind, STAT_SEEN);
 	__u64 now = bpf_ktime_get_ns();
 	if (!limit_pass(kind, now))
@@ -80,4 +80,9 @@ static __always_inline void event_send(void *ctx, struct packet_event *event, __
 		bytes = bpf_get_stack(ctx, record->stack, sizeof(record->stack), 0);
 	record->stack_depth = bytes > 0 ? bytes / sizeof(__u64) : 0;
 	record_submit(record, kind);
+}
+
+static __always_inline void event_send(void *ctx, struct packet_event *event, __u32 kind)
+{
+	event_send_packets(ctx, event, kind, 1);
 }

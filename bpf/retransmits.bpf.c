@@ -50,7 +50,9 @@ int tcp_retransmit_skb(__u64 *ctx)
 	event.sequence = BPF_CORE_READ(cb, seq);
 	event.has_tcp = TCP_SEQUENCE;
 	event.length = BPF_CORE_READ(skb, len);
-	event_send(ctx, &event, RECORD_RETRANSMIT);
+	/* Several segments may go at once, to be cut up by the device (GSO). The kernel counts each. */
+	__u16 segments = BPF_CORE_READ(cb, tcp_gso_segs);
+	event_send_packets(ctx, &event, RECORD_RETRANSMIT, segments ? segments : 1);
 	return 0;
 }
 
