@@ -36,19 +36,30 @@ static __always_inline struct cgroup *socket_cgroup(struct sock *sk)
 	return val & 1 ? NULL : (struct cgroup *)(val & ~3ULL);
 }
 
-static __always_inline __u64 cgroup_ancestor_id(struct cgroup *cgroup, __u32 level)
+/* Functions of their own: in a loop the compiler would move the offset out of it, before the question whether
+ * there is such a field, and the verifier refuses a program that reaches an offset that does not exist. */
+static __noinline __u64 cgroup_ancestor_by_pointer(struct cgroup *cgroup, __u32 level)
 {
-	if (bpf_core_field_exists(((struct cgroup *)0)->ancestors)) {
-		struct cgroup *ancestor = NULL;
-		void *slot = (void *)cgroup + bpf_core_field_offset(struct cgroup, ancestors) + level * sizeof(void *);
-		bpf_probe_read_kernel(&ancestor, sizeof(ancestor), slot);
-		return BPF_CORE_READ(ancestor, kn, id);
-	}
+	struct cgroup *ancestor = NULL;
+	void *slot = (void *)cgroup + bpf_core_field_offset(struct cgroup, ancestors) + level * sizeof(void *);
+	bpf_probe_read_kernel(&ancestor, sizeof(ancestor), slot);
+	return BPF_CORE_READ(ancestor, kn, id);
+}
+
+static __noinline __u64 cgroup_ancestor_by_number(struct cgroup *cgroup, __u32 level)
+{
 	__u64 id = 0;
 	void *slot =
 		(void *)cgroup + bpf_core_field_offset(struct cgroup___ancestor_ids, ancestor_ids) + level * sizeof(id);
 	bpf_probe_read_kernel(&id, sizeof(id), slot);
 	return id;
+}
+
+static __always_inline __u64 cgroup_ancestor_id(struct cgroup *cgroup, __u32 level)
+{
+	if (bpf_core_field_exists(((struct cgroup *)0)->ancestors))
+		return cgroup_ancestor_by_pointer(cgroup, level);
+	return cgroup_ancestor_by_number(cgroup, level);
 }
 
 static __always_inline bool netns_in_scope(__u32 netns)

@@ -22,6 +22,7 @@ type loader struct {
 	types     kernelTypes
 	constants map[string]any // what all objects share
 	byAddress bool           // connection state is kept by the socket's address, not in the socket
+	log       ebpf.LogLevel  // what programs that were accepted keep of the verifier's words
 	maps      map[mapKey]*ebpf.Map
 	served    []*served
 	statuses  []wire.ProbeStatus
@@ -120,6 +121,7 @@ func (l *loader) load(c capability, h hook) (*served, error) {
 	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 		MapReplacements: shared,
 		Cache:           l.types.cache,
+		Programs:        ebpf.ProgramOptions{LogLevel: l.log},
 	})
 	if err != nil {
 		return nil, explain(err)

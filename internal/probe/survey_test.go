@@ -1,0 +1,210 @@
+//go:build linux && (amd64 || arm64)
+
+package probe
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/symbol"
+	"github.com/ebpfnet/ebpfnetreceiver/lab/report"
+)
+
+// everything is a configuration in which no part of a program is cut off, of a scope that holds nothing: what
+// is opened traces nobody. The scope is as long as it may be, which costs the verifier most.
+func everything() Config {
+	events := Events{Enabled: true, Stack: true, PerSecond: 50}
+	config := Config{
+		Connections: true, Drops: events, Resets: events, Retransmits: events,
+		Payload:   Payload{Enabled: true, CaptureBytes: 16384},
+		RingBytes: 1 << 20, MaxConnections: 4096,
+	}
+	for i := range maxPorts {
+		config.Scope.IncludePorts = append(config.Scope.IncludePorts, uint16(i+1))
+		config.Scope.ExcludePorts = append(config.Scope.ExcludePorts, uint16(i+1))
+	}
+	for i := range maxScope {
+		// Numbers that no namespace has.
+		config.Scope.NetworkNamespaces = append(config.Scope.NetworkNamespaces, strconv.Itoa(i+1))
+		if _, err := cgroupMount(); err == nil {
+			config.Scope.Cgroups = append(config.Scope.Cgroups, "/")
+		}
+	}
+	return config.withDefaults()
+}
+
+// needPrivilege skips the test where the kernel takes no programs from this process.
+func needPrivilege(t *testing.T) {
+	t.Helper()
+	err := checkPrivilege()
+	if err == nil {
+		err = rlimit.RemoveMemlock()
+	}
+	if err != nil && !inLab() {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+}
+
+// inLab: in the virtual machine of a kernel that is known, nothing may be missing.
+func inLab() bool { return os.Getenv("LAB_KERNEL") != "" }
+
+// survey asks the running kernel about every capability.
+func survey(t *testing.T) report.Kernel {
+	t.Helper()
+	needPrivilege(t)
+	types, err := loadKernelTypes()
+	require.NoError(t, err)
+	surveyed := report.Kernel{Line: os.Getenv("LAB_KERNEL"), Arch: runtime.GOARCH, Release: kernelRelease()}
+	surveyed.Capabilities = chosenHooks(t)
+	for _, state := range []string{report.InSocket, report.ByAddress} {
+		for _, c := range capabilities(types, state == report.ByAddress) {
+			for _, h := range c.hooks {
+				if h.byAddress && state == report.InSocket {
+					continue
+				}
+				tried := report.Hook{Capability: c.name, Name: h.name, State: state}
+				programs, err := tryAlone(t, types, c, h, state)
+				if err != nil {
+					tried.Reason = err.Error()
+				}
+				surveyed.Hooks = append(surveyed.Hooks, tried)
+				surveyed.Programs = append(surveyed.Programs, programs...)
+			}
+		}
+	}
+	return surveyed
+}
+
+// chosenHooks opens the probe as the receiver does, and runs it for a moment.
+func chosenHooks(t *testing.T) (chosen []report.Capability) {
+	t.Helper()
+	opened, err := Open(everything(), zap.NewNop())
+	require.NoError(t, err)
+	defer opened.Close()
+	runOnce(t, opened)
+	for _, status := range opened.(*source).loader.statuses {
+		c := report.Capability{Name: status.Capability, Hook: status.Hook}
+		for _, refused := range status.Refused {
+			c.Refused = append(c.Refused, report.Refusal(refused))
+		}
+		chosen = append(chosen, c)
+	}
+	return chosen
+}
+
+// capabilities are all of them, in the order in which the receiver asks for them.
+func capabilities(types kernelTypes, byAddress bool) []capability {
+	noise := newNoise(types.enum("skb_drop_reason"), symbol.NewKallsyms().Lookup)
+	return slices.Concat(
+		[]capability{
+			connections(), snapshot(byAddress), adoption(byAddress),
+			payload(everything().Payload.CaptureBytes, types), drops(noise),
+		},
+		resets(), retransmits(),
+	)
+}
+
+// tryAlone loads and attaches one hook, runs it if it is an iterator, and tells what the verifier spent on it.
+func tryAlone(t *testing.T, types kernelTypes, c capability, h hook, state string) ([]report.Program, error) {
+	t.Helper()
+	config := everything()
+	constants, err := config.Scope.constants()
+	require.NoError(t, err)
+	config.addLimits(constants)
+	l := newLoader(config, types, constants)
+	l.byAddress = state == report.ByAddress
+	defer l.close()
+	tried, err := l.try(c, h)
+	if err != nil {
+		return nil, err
+	}
+	defer tried.close()
+	if err := iterate(l, tried); err != nil {
+		return nil, err
+	}
+	l.log = ebpf.LogLevelStats
+	measured, err := l.load(c, h)
+	require.NoError(t, err, "%s was accepted the first time", h.name)
+	defer measured.close()
+	var programs []report.Program
+	for _, a := range h.programs {
+		program, err := spent(measured.programs[a.program].VerifierLog)
+		require.NoError(t, err, a.program)
+		program.Capability, program.Hook, program.State, program.Name = c.name, h.name, state, a.program
+		programs = append(programs, program)
+	}
+	return programs, nil
+}
+
+// iterate runs those programs that are not attached, but read.
+func iterate(l *loader, s *served) error {
+	switch s.capability {
+	case "snapshot":
+		snapshotter, err := newSnapshotter(s, l.connMap())
+		if err != nil {
+			return err
+		}
+		defer snapshotter.close()
+		return snapshotter.each(ignore{})
+	case "adoption":
+		for name, program := range s.programs {
+			if err := runIterator(program); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+var (
+	processed  = regexp.MustCompile(`processed (\d+) insns .* peak_states (\d+)`)
+	stackDepth = regexp.MustCompile(`stack depth ([\d+]+)`)
+)
+
+// spent reads the statistics of the verifier (print_verification_stats in kernel/bpf/verifier.c). The depth of
+// the stack is given for each function, the program itself first; none of the others calls another.
+func spent(log string) (p report.Program, err error) {
+	counts, depths := processed.FindStringSubmatch(log), stackDepth.FindStringSubmatch(log)
+	if counts == nil || depths == nil {
+		return p, fmt.Errorf("no statistics in %q", log)
+	}
+	p.Instructions, _ = strconv.Atoi(counts[1])
+	p.States, _ = strconv.Atoi(counts[2])
+	var own, called int
+	for i, depth := range strings.Split(depths[1], "+") {
+		bytes, _ := strconv.Atoi(depth)
+		if i == 0 {
+			own = bytes
+		} else {
+			called = max(called, bytes)
+		}
+	}
+	p.Stack = own + called
+	return p, nil
+}
+
+// kernelVersion is the running kernel's, as a number that can be compared.
+func kernelVersion(t *testing.T) int {
+	t.Helper()
+	var name unix.Utsname
+	require.NoError(t, unix.Uname(&name))
+	var major, minor int
+	_, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
+	require.NoError(t, err)
+	return version(major, minor)
+}
+
+func version(major, minor int) int { return major<<8 | minor }
