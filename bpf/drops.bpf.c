@@ -16,6 +16,7 @@
 /* Numbers of reasons differ between versions. */
 volatile const __u32 reason_not_specified = 0;
 volatile const __u32 reason_no_socket = 0;
+volatile const __u32 reason_invalid_syn = 0;
 /* One bit per reason that is noise. */
 volatile const __u64 noise_reasons[NOISE_REASON_WORDS] = {};
 /* Functions whose frees are noise when they give no reason, some of them not if the packet is a SYN. */
@@ -45,12 +46,17 @@ static __always_inline enum noise noise_of(__u32 reason, bool has_reason, __u64 
 }
 
 /* What only the packet's headers tell. An ICMP message has no socket when a raw socket got a copy, or when
- * nobody waits for it: neither is a loss. */
+ * nobody waits for it; a SYN-ACK on a connection is one that was repeated: none of these is a loss. */
 static __always_inline bool packet_is_noise(const struct packet_event *event, enum noise noise)
 {
+	__u8 syn = event->has_tcp ? event->tcp_flags & (TCP_FLAG_SYN | TCP_FLAG_ACK) : 0;
 	if (noise == NOISE_UNLESS_SYN)
-		return !(event->has_tcp && (event->tcp_flags & (TCP_FLAG_SYN | TCP_FLAG_ACK)) == TCP_FLAG_SYN);
-	return event->has_reason && event->reason == reason_no_socket &&
+		return syn != TCP_FLAG_SYN;
+	if (!event->has_reason)
+		return false;
+	if (event->reason == reason_invalid_syn)
+		return syn == (TCP_FLAG_SYN | TCP_FLAG_ACK);
+	return event->reason == reason_no_socket &&
 	       (event->pair.protocol == IPPROTO_ICMP || event->pair.protocol == IPPROTO_ICMPV6);
 }
 

@@ -31,6 +31,7 @@ const (
 	DropsVarNoiseReasons       = "noise_reasons"
 	DropsVarNoiseStart         = "noise_start"
 	DropsVarNoiseUnlessSyn     = "noise_unless_syn"
+	DropsVarReasonInvalidSyn   = "reason_invalid_syn"
 	DropsVarReasonNoSocket     = "reason_no_socket"
 	DropsVarReasonNotSpecified = "reason_not_specified"
 	DropsVarScopeCgroupCount   = "scope_cgroup_count"
@@ -115,6 +116,7 @@ type DropsVariableSpecs struct {
 	NoiseReasons       *ebpf.VariableSpec `ebpf:"noise_reasons"`
 	NoiseStart         *ebpf.VariableSpec `ebpf:"noise_start"`
 	NoiseUnlessSyn     *ebpf.VariableSpec `ebpf:"noise_unless_syn"`
+	ReasonInvalidSyn   *ebpf.VariableSpec `ebpf:"reason_invalid_syn"`
 	ReasonNoSocket     *ebpf.VariableSpec `ebpf:"reason_no_socket"`
 	ReasonNotSpecified *ebpf.VariableSpec `ebpf:"reason_not_specified"`
 	ScopeCgroupCount   *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
@@ -182,6 +184,7 @@ type DropsVariables struct {
 	NoiseReasons       *ebpf.Variable `ebpf:"noise_reasons"`
 	NoiseStart         *ebpf.Variable `ebpf:"noise_start"`
 	NoiseUnlessSyn     *ebpf.Variable `ebpf:"noise_unless_syn"`
+	ReasonInvalidSyn   *ebpf.Variable `ebpf:"reason_invalid_syn"`
 	ReasonNoSocket     *ebpf.Variable `ebpf:"reason_no_socket"`
 	ReasonNotSpecified *ebpf.Variable `ebpf:"reason_not_specified"`
 	ScopeCgroupCount   *ebpf.Variable `ebpf:"scope_cgroup_count"`

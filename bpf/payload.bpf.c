@@ -20,6 +20,10 @@
  * A record is made when the call has returned: the sequence number of its first byte is the socket's
  * position now, less what was moved. With fexit the socket is still locked by the sender. With the others
  * a second thread that writes to the same socket at the same moment can shift it; the reader sees a gap.
+ *
+ * A record's time is that of the return for what was received, and of the call for what was sent, where a
+ * hook at its start tells it (all but sys_exit, and the tracepoint before 6.16): else the peer may have
+ * answered before the request, by its time, was sent.
  */
 #include "conn.h"
 #include "buffer.h"
@@ -125,6 +129,22 @@ static __always_inline struct conn *tap_conn(struct sock *sk, const bool typed)
 	return conn_adopt(sk, &owner, typed);
 }
 
+/* A send begins. Only the first of a call counts, which may be told of several times. */
+static __always_inline void send_started(struct sock *sk, const bool typed)
+{
+	struct conn *conn = tap_conn(sk, typed);
+	if (conn && !conn->send_ns)
+		conn->send_ns = bpf_ktime_get_ns();
+}
+
+/* A send moved nothing: the next one starts anew. */
+static __always_inline void send_failed(struct sock *sk, const bool typed)
+{
+	struct conn *conn = tap_conn(sk, typed);
+	if (conn)
+		conn->send_ns = 0;
+}
+
 /* One call on a connection that moved `length` bytes, described by `buffer`. */
 static __always_inline void payload(struct conn *conn, struct sock *sk, int direction, __u32 length,
 				    const struct buffer *buffer, const bool typed)
@@ -156,7 +176,9 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 	__u32 wanted = length < room ? length : room;
 	__u32 captured = buffer_copy(buffer, scratch->data, wanted);
 	struct payload_record *record = &scratch->record;
-	record_header(&record->header, RECORD_PAYLOAD, now);
+	record_header(&record->header, RECORD_PAYLOAD, direction == SEND && conn->send_ns ? conn->send_ns : now);
+	if (direction == SEND)
+		conn->send_ns = 0;
 	record->conn_id = conn->id;
 	record->sequence = position(tp, direction, typed) - length;
 	record->length = length;
@@ -180,6 +202,8 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 static __always_inline void message(struct sock *sk, struct msghdr *msg, int direction, int flags, long result,
 				    const bool typed)
 {
+	if (direction == SEND && result <= 0)
+		send_failed(sk, typed);
 	if (result <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
 		return;
 	struct conn *conn = tap_conn(sk, typed);
@@ -189,6 +213,13 @@ static __always_inline void message(struct sock *sk, struct msghdr *msg, int dir
 	if (!(direction == RECEIVE && flags & MSG_TRUNC))
 		buffer_from_iter(&buffer, msg, result);
 	payload(conn, sk, direction, result, &buffer, typed);
+}
+
+SEC("fentry/tcp_sendmsg_locked")
+int BPF_PROG(tcp_sendmsg_start, struct sock *sk)
+{
+	send_started(sk, true);
+	return 0;
 }
 
 SEC("fexit/tcp_sendmsg_locked")
@@ -246,6 +277,8 @@ int BPF_PROG(sendpages_exit, struct sock *sk, struct page *page, int offset, siz
 /* Tracepoints: the socket is given, the buffer is that of the system call the task is in. */
 static __always_inline void socket_call(struct sock *sk, int direction, int flags, int result)
 {
+	if (direction == SEND && result <= 0)
+		send_failed(sk, true);
 	if (result <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
 		return;
 	struct conn *conn = tap_conn(sk, true);
@@ -258,6 +291,13 @@ static __always_inline void socket_call(struct sock *sk, int direction, int flag
 	if (!(direction == RECEIVE && flags & MSG_TRUNC) && syscall_decode(&call, regs, direction))
 		buffer_from_syscall(&buffer, &call, result);
 	payload(conn, sk, direction, result, &buffer, true);
+}
+
+SEC("tp_btf/tcp_sendmsg_locked")
+int BPF_PROG(tcp_sendmsg_locked, struct sock *sk)
+{
+	send_started(sk, true);
+	return 0;
 }
 
 SEC("tp_btf/sock_send_length")
@@ -317,7 +357,9 @@ static __always_inline void call_returned(int direction, long result)
 SEC("kprobe/tcp_sendmsg_locked")
 int tcp_sendmsg_enter(struct pt_regs *regs)
 {
-	call_started((struct sock *)PT_REGS_PARM1_CORE(regs), (struct msghdr *)PT_REGS_PARM2_CORE(regs), 0, SEND);
+	struct sock *sk = (struct sock *)PT_REGS_PARM1_CORE(regs);
+	call_started(sk, (struct msghdr *)PT_REGS_PARM2_CORE(regs), 0, SEND);
+	send_started(sk, false);
 	return 0;
 }
 

@@ -35,7 +35,9 @@ const (
 	PayloadProgTcpRecvmsgReturn = "tcp_recvmsg_return"
 	PayloadProgTcpSendmsgEnter  = "tcp_sendmsg_enter"
 	PayloadProgTcpSendmsgExit   = "tcp_sendmsg_exit"
+	PayloadProgTcpSendmsgLocked = "tcp_sendmsg_locked"
 	PayloadProgTcpSendmsgReturn = "tcp_sendmsg_return"
+	PayloadProgTcpSendmsgStart  = "tcp_sendmsg_start"
 	PayloadVarCaptureBytes      = "capture_bytes"
 	PayloadVarRecvmsgArguments  = "recvmsg_arguments"
 	PayloadVarScopeCgroupCount  = "scope_cgroup_count"
@@ -104,7 +106,9 @@ type PayloadProgramSpecs struct {
 	TcpRecvmsgReturn *ebpf.ProgramSpec `ebpf:"tcp_recvmsg_return"`
 	TcpSendmsgEnter  *ebpf.ProgramSpec `ebpf:"tcp_sendmsg_enter"`
 	TcpSendmsgExit   *ebpf.ProgramSpec `ebpf:"tcp_sendmsg_exit"`
+	TcpSendmsgLocked *ebpf.ProgramSpec `ebpf:"tcp_sendmsg_locked"`
 	TcpSendmsgReturn *ebpf.ProgramSpec `ebpf:"tcp_sendmsg_return"`
+	TcpSendmsgStart  *ebpf.ProgramSpec `ebpf:"tcp_sendmsg_start"`
 }
 
 // PayloadMapSpecs contains maps before they are loaded into the kernel.
@@ -213,7 +217,9 @@ type PayloadPrograms struct {
 	TcpRecvmsgReturn *ebpf.Program `ebpf:"tcp_recvmsg_return"`
 	TcpSendmsgEnter  *ebpf.Program `ebpf:"tcp_sendmsg_enter"`
 	TcpSendmsgExit   *ebpf.Program `ebpf:"tcp_sendmsg_exit"`
+	TcpSendmsgLocked *ebpf.Program `ebpf:"tcp_sendmsg_locked"`
 	TcpSendmsgReturn *ebpf.Program `ebpf:"tcp_sendmsg_return"`
+	TcpSendmsgStart  *ebpf.Program `ebpf:"tcp_sendmsg_start"`
 }
 
 func (p *PayloadPrograms) Close() error {
@@ -230,7 +236,9 @@ func (p *PayloadPrograms) Close() error {
 		p.TcpRecvmsgReturn,
 		p.TcpSendmsgEnter,
 		p.TcpSendmsgExit,
+		p.TcpSendmsgLocked,
 		p.TcpSendmsgReturn,
+		p.TcpSendmsgStart,
 	)
 }
 

@@ -28,6 +28,7 @@ type sampler struct {
 	threshold  uint64
 	intervalNs uint64 // per span; 0: none at all
 	fullAtNs   uint64 // when the bucket of one second's spans will be full again
+	nowNs      uint64 // latest end of a call: one may be told of long after it ended
 }
 
 const randomBits = 1<<56 - 1
@@ -48,8 +49,9 @@ func (s *sampler) decide(trace [16]byte, nowNs uint64) decision {
 	if s.intervalNs == 0 {
 		return overLimit
 	}
-	from := max(s.fullAtNs, nowNs)
-	if from-nowNs+s.intervalNs > max(s.intervalNs, uint64(time.Second)) {
+	s.nowNs = max(s.nowNs, nowNs)
+	from := max(s.fullAtNs, s.nowNs)
+	if from-s.nowNs+s.intervalNs > max(s.intervalNs, uint64(time.Second)) {
 		return overLimit
 	}
 	s.fullAtNs = from + s.intervalNs

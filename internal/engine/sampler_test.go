@@ -53,6 +53,13 @@ func TestPerSecondBoundsSpansInEachSecond(t *testing.T) {
 	assert.InDelta(t, 11*perSecond, kept, 2)
 }
 
+func TestACallThatIsToldOfLateIsNotOverTheLimit(t *testing.T) {
+	s := newSampler(Trace{Ratio: 1, PerSecond: 100})
+	ids := traces(2)
+	assert.Equal(t, sampled, s.decide(ids[0], 60e9))
+	assert.Equal(t, sampled, s.decide(ids[1], 1e9))
+}
+
 func TestZeroPerSecondMakesNoSpan(t *testing.T) {
 	s := newSampler(Trace{Ratio: 1})
 	assert.Equal(t, overLimit, s.decide([16]byte{1: 0xff, 9: 0xff}, 1))

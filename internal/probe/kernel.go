@@ -49,3 +49,9 @@ func (k kernelTypes) arguments(function string) int {
 	}
 	return len(proto.Params)
 }
+
+// hasTracepoint: can tp_btf be attached to it?
+func (k kernelTypes) hasTracepoint(name string) bool {
+	var typedef *btf.Typedef
+	return k.spec.TypeByName("btf_trace_"+name, &typedef) == nil
+}

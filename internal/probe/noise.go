@@ -7,18 +7,19 @@ package probe
 // noiseReasons are values of enum skb_drop_reason, by name: numbers differ between kernels. A name that a
 // kernel has not is ignored.
 var noiseReasons = map[string]string{
-	"SKB_NOT_DROPPED_YET":             "not freed",
-	"SKB_CONSUMED":                    "delivered",
-	"SKB_DROP_REASON_SOCKET_CLOSE":    "unread data of a socket that its owner closed",
-	"SKB_DROP_REASON_QUEUE_PURGE":     "unread or unsent data of a socket or device that its owner closed",
-	"SKB_DROP_REASON_UNIX_DISCONNECT": "unread data of a local socket, no packet",
-	"SKB_DROP_REASON_UNIX_SKIP_OOB":   "data of a local socket, no packet",
-	"SKB_DROP_REASON_TCP_OLD_DATA":    "a copy of data that was received before",
-	"SKB_DROP_REASON_TCP_OFOMERGE":    "a copy of data that is queued already",
-	"SKB_DROP_REASON_TCP_OLD_ACK":     "an acknowledgment that a newer one overtook",
-	"SKB_DROP_REASON_TCP_RESET":       "an RST that was acted upon: reported as a reset",
-	"SKB_DROP_REASON_TCP_CLOSE":       "a segment for a socket that its owner closed: nobody is left to read it",
-	"SKB_DROP_REASON_OTHERHOST":       "a frame for another host, seen because the device is promiscuous",
+	"SKB_NOT_DROPPED_YET":              "not freed",
+	"SKB_CONSUMED":                     "delivered",
+	"SKB_DROP_REASON_SOCKET_CLOSE":     "unread data of a socket that its owner closed",
+	"SKB_DROP_REASON_QUEUE_PURGE":      "unread or unsent data of a socket or device that its owner closed",
+	"SKB_DROP_REASON_UNIX_DISCONNECT":  "unread data of a local socket, no packet",
+	"SKB_DROP_REASON_UNIX_SKIP_OOB":    "data of a local socket, no packet",
+	"SKB_DROP_REASON_TCP_OLD_DATA":     "a copy of data that was received before",
+	"SKB_DROP_REASON_TCP_OLD_SEQUENCE": "a copy of a segment that was received before",
+	"SKB_DROP_REASON_TCP_OFOMERGE":     "a copy of data that is queued already",
+	"SKB_DROP_REASON_TCP_OLD_ACK":      "an acknowledgment that a newer one overtook",
+	"SKB_DROP_REASON_TCP_RESET":        "an RST that was acted upon: reported as a reset",
+	"SKB_DROP_REASON_TCP_CLOSE":        "a segment for a socket that its owner closed: nobody is left to read it",
+	"SKB_DROP_REASON_OTHERHOST":        "a frame for another host, seen because the device is promiscuous",
 }
 
 // noiseFunctions free packets without giving a reason, which before 5.17 all do, in the course of what they
@@ -62,6 +63,7 @@ type noise struct {
 
 	notSpecified uint32 // the reason that says that there is none
 	noSocket     uint32
+	invalidSYN   uint32
 }
 
 const maxNoise = 48 // MAX_NOISE of bpf/config.h
@@ -78,6 +80,8 @@ func newNoise(reasons map[uint32]string, lookup func(string) (address, size uint
 			n.notSpecified = value
 		case "SKB_DROP_REASON_NO_SOCKET":
 			n.noSocket = value
+		case "SKB_DROP_REASON_TCP_INVALID_SYN":
+			n.invalidSYN = value
 		}
 	}
 	for name, function := range noiseFunctions {
@@ -86,7 +90,8 @@ func newNoise(reasons map[uint32]string, lookup func(string) (address, size uint
 			continue
 		}
 		n.start[n.count], n.end[n.count] = address, address+size
-		if function.unlessSYN {
+		// A kernel that has reasons has one for this.
+		if function.unlessSYN && len(reasons) == 0 {
 			n.syn[n.count] = 1
 		}
 		n.count++
@@ -102,6 +107,7 @@ func (n *noise) constants() map[string]any {
 		"noise_unless_syn":     n.syn,
 		"noise_count":          n.count,
 		"reason_no_socket":     n.noSocket,
+		"reason_invalid_syn":   n.invalidSYN,
 		"reason_not_specified": n.notSpecified,
 	}
 }

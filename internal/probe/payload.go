@@ -7,7 +7,11 @@ import "github.com/ebpfnet/ebpfnetreceiver/bpf"
 // payload taps what applications send and receive. All hooks make the same records; bpf/payload.bpf.c
 // says how they differ in what they can see.
 func payload(captureBytes int, types kernelTypes) capability {
-	fexit := []attachment{tracing("tcp_sendmsg_exit"), tracing("tcp_recvmsg_exit")}
+	fexit := []attachment{tracing("tcp_sendmsg_start"), tracing("tcp_sendmsg_exit"), tracing("tcp_recvmsg_exit")}
+	tracepoints := []attachment{tracing("sock_send_length"), tracing("sock_recv_length")}
+	if types.hasTracepoint("tcp_sendmsg_locked") { // from 6.16
+		tracepoints = append(tracepoints, tracing("tcp_sendmsg_locked"))
+	}
 	kprobes := []attachment{
 		kprobe("tcp_sendmsg_enter", "tcp_sendmsg_locked"),
 		kretprobe("tcp_sendmsg_return", "tcp_sendmsg_locked"),
@@ -24,10 +28,7 @@ func payload(captureBytes int, types kernelTypes) capability {
 		load: bpf.LoadPayload,
 		hooks: []hook{
 			{name: "fexit/tcp_sendmsg_locked+tcp_recvmsg", programs: fexit},
-			{
-				name:     "tp_btf/sock_send_length+sock_recv_length",
-				programs: []attachment{tracing("sock_send_length"), tracing("sock_recv_length")},
-			},
+			{name: "tp_btf/sock_send_length+sock_recv_length", programs: tracepoints},
 			{name: "kprobe/tcp_sendmsg_locked+tcp_recvmsg", programs: kprobes, byAddress: true},
 			{
 				name: "raw_tp/sys_exit",
