@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 )
@@ -56,6 +57,20 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	for deadline := time.Now().Add(patience); !condition(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			require.FailNow(t, "this never came true: "+what)
+		}
+	}
+}
+
+// eventuallyEqual reads both sides anew each time, as a witness may still be moving.
+func eventuallyEqual[T any](t *testing.T, what string, want, got func() T) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		w, g := want(), got()
+		if assert.ObjectsAreEqual(w, g) {
+			return
+		}
+		if time.Now().After(deadline) {
+			require.Equal(t, w, g, what)
 		}
 	}
 }
