@@ -2,7 +2,56 @@
 
 package kerneltest
 
+import (
+	"fmt"
+	"os"
+
+	"go.uber.org/zap"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
+)
+
 // childRole names the environment variable that makes the test binary play another part.
 const childRole = "EBPFNET_TEST_CHILD"
 
-func runChild(string) int { return 2 }
+func runChild(role string) int {
+	var err error
+	switch role {
+	case "connect":
+		err = connectAndWaitForEnd(os.Args[1])
+	case "open":
+		err = openAndClose(os.Args[1])
+	default:
+		err = fmt.Errorf("no role %q", role)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
+}
+
+// openAndClose is the role of a collector that starts: the probes are loaded, and told on standard output.
+func openAndClose(namespace string) error {
+	config := engine.Config{Probe: probe.Config{
+		Scope:       probe.Scope{NetworkNamespaces: []string{namespace}},
+		Connections: true,
+		Drops:       probe.Events{Enabled: true, Stack: true, PerSecond: 1},
+		Resets:      probe.Events{Enabled: true},
+		Retransmits: probe.Events{Enabled: true},
+		Payload:     probe.Payload{Enabled: true},
+	}}
+	logger, err := zap.Config{
+		Level: zap.NewAtomicLevel(), Encoding: "console", OutputPaths: []string{"stdout"},
+		EncoderConfig: zap.NewDevelopmentEncoderConfig(),
+	}.Build()
+	if err != nil {
+		return err
+	}
+	e, err := engine.New(config, (&observer{}).sink(), logger)
+	if err != nil {
+		return err
+	}
+	return e.Close()
+}

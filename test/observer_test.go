@@ -108,9 +108,16 @@ func keep[T any](o *observer, to *[]T, batch T) error {
 // stop ends the engine, which hands over what is left, and holds its books against each other. Idempotent.
 func (o *observer) stop() {
 	o.t.Helper()
+	o.cancel()
+	o.finish()
+}
+
+// finish waits for the engine's own end.
+func (o *observer) finish() {
+	o.t.Helper()
 	o.once.Do(func() {
-		o.cancel()
 		require.NoError(o.t, <-o.ended)
+		o.cancel()
 		stats := o.engine.Stats()
 		for kind, books := range stats.Kernel.Kinds {
 			assert.Equalf(o.t, books.Seen, books.Submitted+books.Suppressed+books.Lost, "books of record kind %d: %+v", kind, books)
