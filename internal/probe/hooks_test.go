@@ -23,13 +23,16 @@ var since = map[string]struct{ amd64, arm64 int }{
 	"iter/task_file": {version(5, 11), version(5, 11)},
 }
 
+// readsNoState: these programs load wherever connections keep their state.
+var readsNoState = map[string]bool{"iter/bpf_sk_storage_map": true, "tp_btf/tcp_retransmit_synack": true}
+
 // promised: must this kernel take the hook?
 func promised(h report.Hook, kernel int) bool {
 	first := since[h.Name].amd64
 	if runtime.GOARCH == "arm64" {
 		first = since[h.Name].arm64
 	}
-	if h.State == report.InSocket {
+	if h.State == report.InSocket && !readsNoState[h.Name] {
 		first = max(first, version(5, 11))
 	}
 	return kernel >= first
