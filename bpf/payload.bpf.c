@@ -68,8 +68,11 @@ static __always_inline __u32 position(struct tcp_sock *tp, int direction, const 
 {
 	if (direction == SEND)
 		return READ(typed, tp, write_seq);
+	/* In this order: a FIN that comes meanwhile was not read. */
+	__u32 fin = socket_fin_received((struct sock *)tp, typed);
+	barrier();
 	__u32 copied = READ(typed, tp, copied_seq);
-	return copied - (copied == READ(typed, tp, rcv_nxt) && socket_fin_received((struct sock *)tp, typed));
+	return copied - (fin && copied == READ(typed, tp, rcv_nxt));
 }
 
 /* The identity of a connection goes before its first payload. */
