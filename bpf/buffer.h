@@ -131,19 +131,19 @@ static __always_inline void buffer_from_iter(struct buffer *buffer, struct msghd
 		segment = BPF_CORE_READ(iter, iov);
 	}
 	/* `offset` bytes of the segment the iterator stands in were moved, and all of those before it. */
-	__u32 count = offset ? 1 : 0;
 	for (__u32 i = 0; i < MAX_SEGMENTS && offset < moved; i++) {
 		struct iovec previous;
 		segment--;
 		if (bpf_probe_read_kernel(&previous, sizeof(previous), segment))
 			return;
 		offset += previous.iov_len;
-		count++;
 	}
 	if (offset != moved) /* more segments than are followed */
 		return;
 	buffer->segments = segment;
-	buffer->count = count;
+	/* Not counted, for the segments from here on hold what was moved and more is not read. The verifier would
+	 * follow each count on its own through all that comes. */
+	buffer->count = MAX_SEGMENTS;
 	buffer->kernel_memory = 1;
 }
 
