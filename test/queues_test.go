@@ -1,0 +1,75 @@
+//go:build linux && (amd64 || arm64)
+
+package kerneltest
+
+import (
+	"net"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestDropsOfAQueueAgreeWithTC(t *testing.T) {
+	for _, queue := range []string{
+		"netem loss 30%",
+		"tbf rate 1mbit burst 1600 limit 3000",
+	} {
+		kind, _, _ := strings.Cut(queue, " ")
+		t.Run(kind, func(t *testing.T) {
+			n := newNetwork(t)
+			need(t, "tc")
+			// Neighbours are found first: a full queue would drop the question too.
+			for _, to := range []netip.AddrPort{n.server.at4(7000), n.server.at6(7000)} {
+				_, err := n.client.tryDial(t.Context(), to)
+				require.ErrorIs(t, err, syscall.ECONNREFUSED)
+			}
+			add := exec.Command("tc", strings.Fields("qdisc add dev eth0 root "+queue)...)
+			var complaint strings.Builder
+			add.Stderr = &complaint
+			require.NoError(t, n.client.start(add))
+			if err := add.Wait(); err != nil {
+				require.False(t, inLab(), complaint.String())
+				t.Skipf("this kernel has no %s: %s", kind, complaint.String())
+			}
+			listen(t, n.server, "udp", 7500)
+			o := observe(t, n.settings())
+			before := n.client.droppedByQdisc()
+			n.client.datagrams(n.server.at4(7500), 200)
+			n.client.datagrams(n.server.at6(7500), 200)
+			dropped := n.client.droppedByQdisc() - before
+			o.stop()
+
+			require.Positive(t, dropped)
+			reason := "QDISC_DROP"
+			switch {
+			case olderThan(t, 5, 17):
+				reason = "kfree_skb_list"
+			case olderThan(t, 6, 4):
+				reason = "__dev_queue_xmit"
+			}
+			reasons := o.by("network.packet.drop.reason", "network.packet.drops")
+			assert.Equal(t, map[string]int64{reason: int64(dropped)}, reasons)
+			assert.Len(t, o.events("network.packet.drop", "network.interface.name", "eth0"), dropped)
+			for _, network := range []string{"ipv4", "ipv6"} {
+				assert.NotEmpty(t, o.events("network.packet.drop", "network.transport", "udp", "network.type", network,
+					"destination.port", 7500, "network.io.direction", "transmit"), network)
+			}
+		})
+	}
+}
+
+// listen holds a UDP port open, so that what arrives is no drop.
+func listen(t *testing.T, n *namespace, network string, port uint16) {
+	t.Helper()
+	n.do(func() {
+		socket, err := net.ListenUDP(network, &net.UDPAddr{Port: int(port)})
+		if assert.NoError(t, err) {
+			t.Cleanup(func() { socket.Close() })
+		}
+	})
+}
