@@ -19,6 +19,8 @@ struct conn {
 	__u64 established_ns;
 	struct owner_ref owner;
 	__u32 handshake_us;
+	__u32 first_sent;
+	__u32 first_received;
 	__u8 role;
 	__u8 flags;
 	__u8 close_reason;
@@ -155,6 +157,8 @@ static __always_inline void conn_fill(struct conn_record *record, __u32 kind, __
 	record->snd_cwnd = TCP_READ(snd_cwnd);
 	record->snd_wnd = TCP_READ(snd_wnd);
 	record->rcv_wnd = TCP_READ(rcv_wnd);
+	record->first_sent = conn->first_sent;
+	record->first_received = conn->first_received;
 	record->error = READ(typed, sk, sk_err);
 	record->state = READ(typed, sk, __sk_common.skc_state);
 	record->role = conn->role;

@@ -29,7 +29,18 @@ static __always_inline void connect_started(struct sock *sk)
 	conn_set_process(conn);
 }
 
-static __always_inline void client_established(struct sock *sk, struct conn *conn)
+/* The sequence numbers of the first bytes, unless there was payload before the handshake's end (TCP Fast
+ * Open). */
+static __always_inline void note_sequences(struct conn *conn, struct tcp_sock *tp)
+{
+	if (tp->write_seq != tp->snd_una || tp->bytes_received)
+		return;
+	conn->first_sent = tp->write_seq;
+	conn->first_received = tp->copied_seq;
+	conn->flags |= CONN_SEQUENCES;
+}
+
+static __always_inline void client_established(struct sock *sk, struct tcp_sock *tp, struct conn *conn)
 {
 	if (!socket_ports_in_scope(sk, true)) {
 		conn_delete(sk, true);
@@ -38,8 +49,10 @@ static __always_inline void client_established(struct sock *sk, struct conn *con
 	__u64 now = bpf_ktime_get_ns();
 	conn->established_ns = now;
 	conn->flags |= CONN_ESTABLISHED;
-	if (!(conn->flags & CONN_ADOPTED))
-		conn->handshake_us = (now - conn->opened_ns) / 1000;
+	if (conn->flags & CONN_ADOPTED)
+		return;
+	conn->handshake_us = (now - conn->opened_ns) / 1000;
+	note_sequences(conn, tp);
 }
 
 /* Server, in softirq: the current process is whoever was interrupted, so the owner stays without one until
@@ -61,6 +74,7 @@ static __always_inline void server_established(struct sock *sk, struct tcp_sock 
 	conn->flags = CONN_ESTABLISHED;
 	/* The first RTT sample is the SYN-ACK's (tcp_synack_rtt_meas); none if the SYN-ACK was repeated. */
 	conn->handshake_us = tp->srtt_us >> 3;
+	note_sequences(conn, tp);
 }
 
 /* Why the connection is gone. sk_err is set before the state (tcp_reset, tcp_write_err); a close with
@@ -141,7 +155,7 @@ int BPF_PROG(inet_sock_set_state, struct sock *sk, int oldstate, int newstate)
 	} else if (newstate == TCP_ESTABLISHED) {
 		struct conn *conn = conn_lookup(sk, true);
 		if (conn)
-			client_established(sk, conn);
+			client_established(sk, tp, conn);
 		else if (oldstate == TCP_SYN_RECV)
 			server_established(sk, tp);
 	}

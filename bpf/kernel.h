@@ -223,6 +223,7 @@ struct tcp_sock {
 	u32 snd_cwnd;
 	u32 snd_wnd;
 	u32 rcv_wnd;
+	u32 snd_una;
 	u32 write_seq;
 	u32 copied_seq;
 	u32 rcv_nxt;

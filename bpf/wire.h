@@ -51,10 +51,10 @@ enum conn_role {
 };
 
 enum conn_flags {
-	CONN_ADOPTED = 1,	   /* older than the receiver: opened_ns is when it was adopted */
-	CONN_ESTABLISHED = 2,	   /* reached ESTABLISHED (or was found in it or past it) */
-	CONN_TGID_AMBIGUOUS = 4,   /* held by more than one process */
-	CONN_BOUND_BY_CONNECT = 8, /* local port chosen by connect(): this end is the client (adopted only) */
+	CONN_ADOPTED = 1,	 /* older than the receiver: opened_ns is when it was adopted */
+	CONN_ESTABLISHED = 2,	 /* reached ESTABLISHED (or was found in it or past it) */
+	CONN_TGID_AMBIGUOUS = 4, /* held by more than one process */
+	CONN_SEQUENCES = 8,	 /* first_sent and first_received are known */
 };
 
 enum close_reason {
@@ -89,12 +89,14 @@ struct conn_record {
 	__u32 snd_cwnd;	    /* segments */
 	__u32 snd_wnd;	    /* window offered by the peer, bytes */
 	__u32 rcv_wnd;	    /* window offered to the peer, bytes */
-	__u32 error;	    /* sk_err: errno, at the end of the connection */
-	__u8 state;	    /* TCP_*; for CLOSE records the state before */
-	__u8 role;	    /* enum conn_role */
-	__u8 flags;	    /* enum conn_flags */
-	__u8 close_reason;  /* enum close_reason */
-	__u8 comm[16];	    /* of owner.tgid */
+	__u32 first_sent;   /* sequence numbers of the first byte of payload in each direction: CONN_SEQUENCES */
+	__u32 first_received;
+	__u32 error;	   /* sk_err: errno, at the end of the connection */
+	__u8 state;	   /* TCP_*; for CLOSE records the state before */
+	__u8 role;	   /* enum conn_role */
+	__u8 flags;	   /* enum conn_flags */
+	__u8 close_reason; /* enum close_reason */
+	__u8 comm[16];	   /* of owner.tgid */
 };
 
 enum packet_direction {

@@ -9,11 +9,7 @@ func (t *Table) identify(c *Connection, r *wire.ConnRecord) {
 		c.establishedNs = r.EstablishedNs
 	}
 	if c.role == wire.RoleUnknown {
-		role := r.Role
-		if role == wire.RoleUnknown && r.Flags&wire.ConnBoundByConnect != 0 {
-			role = wire.RoleClient
-		}
-		if role != wire.RoleUnknown && role <= wire.RoleServer {
+		if role := r.Role; role != wire.RoleUnknown && role <= wire.RoleServer {
 			c.role = role
 			if t.options.Dimensions.Role || t.options.Dimensions.ServerPort {
 				c.series = nil

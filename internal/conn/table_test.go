@@ -56,7 +56,7 @@ func TestAnAdoptedConnectionClaimsNothingFromBeforeTheStart(t *testing.T) {
 	w := newWorld(t, Options{})
 	r := w.client(1)
 	r.EstablishedNs, r.HandshakeUs, r.Role = 0, 0, wire.RoleUnknown
-	r.Flags |= wire.ConnAdopted | wire.ConnBoundByConnect
+	r.Flags |= wire.ConnAdopted
 	r.BytesSent, r.BytesReceived, r.SegsOut, r.SegsIn = 1e9, 2e9, 1e6, 2e6
 	w.sees(wire.RecordConnSnapshot, r)
 	w.collect()
@@ -76,13 +76,13 @@ func TestAnAdoptedConnectionClaimsNothingFromBeforeTheStart(t *testing.T) {
 	w.balanced()
 }
 
-func TestALocalPortChosenByConnectMakesAnAdoptedEndTheClient(t *testing.T) {
+func TestTheRoleOfAnAdoptedConnectionIsTheKernelHalfsToTell(t *testing.T) {
 	w := newWorld(t, Options{})
 	r := w.client(1)
 	r.EstablishedNs, r.Role = 0, wire.RoleUnknown
 	r.Flags |= wire.ConnAdopted
 	w.sees(wire.RecordConnSnapshot, r)
-	r.ID, r.Flags = 2, r.Flags|wire.ConnBoundByConnect
+	r.ID, r.Role = 2, wire.RoleClient
 	w.sees(wire.RecordConnSnapshot, r)
 	unknown, _ := w.Get(1)
 	client, _ := w.Get(2)

@@ -59,7 +59,7 @@ func (p *pipeline) Conn(record *wire.ConnRecord) {
 	p.table.Conn(record)
 	switch record.Header.Kind {
 	case wire.RecordConnOpen:
-		p.calls.Mark(record.ID, l7.Origin{MidStream: record.Flags&wire.ConnAdopted != 0})
+		p.calls.Mark(record.ID, origin(record))
 	case wire.RecordConnFailed:
 		if p.engine.sink.Logs != nil {
 			c, _ := p.table.Get(record.ID)
@@ -67,9 +67,26 @@ func (p *pipeline) Conn(record *wire.ConnRecord) {
 			p.logged()
 		}
 	case wire.RecordConnClose:
-		p.calls.Totals(record.ID, record.BytesReceived, record.BytesSent-min(record.BytesSent, record.BytesRetrans))
+		p.calls.Totals(record.ID, record.BytesReceived, sent(record))
 		p.calls.Close(record.ID, record.Header.TimeNs, otlp.CloseError(record))
 	}
+}
+
+// origin is what the announcement of a connection tells of its beginning.
+func origin(record *wire.ConnRecord) l7.Origin {
+	if record.Flags&wire.ConnAdopted != 0 {
+		return l7.Origin{MidStream: true, Counted: true, Received: record.BytesReceived, Sent: sent(record)}
+	}
+	return l7.Origin{
+		Sequences: record.Flags&wire.ConnSequences != 0,
+		Receive:   record.FirstReceived,
+		Transmit:  record.FirstSent,
+	}
+}
+
+// sent is how much payload went out, each byte once.
+func sent(record *wire.ConnRecord) uint64 {
+	return record.BytesSent - min(record.BytesSent, record.BytesRetrans)
 }
 
 // Packet implements wire.Handler.

@@ -34,13 +34,15 @@ type source struct {
 	facts    *facts
 	closing  sync.Once
 
+	startNs  uint64
+	offsetNs int64
 	counts   countTable
 	record   ringbuf.Record // reused
 	unknown  uint64         // records that could not be decoded
-	detached bool
 }
 
-// Open loads everything that config asks for. What the kernel refuses is left out and told in the status
+// Open loads and attaches everything that config asks for: from its return on nothing is missed, as long as
+// the ring buffer holds what Run has yet to read. What the kernel refuses is left out and told in the status
 // and the log; an error means that nothing can be watched at all.
 func Open(config Config, logger *zap.Logger) (wire.Source, error) {
 	config = config.withDefaults()
@@ -66,6 +68,11 @@ func Open(config Config, logger *zap.Logger) (wire.Source, error) {
 		facts:  newFacts(types),
 	}
 	if err := s.load(types); err != nil {
+		s.Close()
+		return nil, err
+	}
+	s.startNs, s.offsetNs = clocks()
+	if err := s.start(); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -157,17 +164,13 @@ func (s *source) start() error {
 
 // Run implements wire.Source.
 func (s *source) Run(ctx context.Context, handler wire.Handler) error {
-	now, offset := clocks()
 	handler.Begin(&wire.Begin{
-		TimeNs:   now,
-		OffsetNs: offset,
+		TimeNs:   s.startNs,
+		OffsetNs: s.offsetNs,
 		Kernel:   kernelRelease(),
 		Arch:     runtime.GOARCH,
 		Probes:   s.loader.statuses,
 	})
-	if err := s.start(); err != nil {
-		return err
-	}
 	ticker := time.NewTicker(drainInterval)
 	defer ticker.Stop()
 	flushAt := time.Now().Add(s.config.FlushInterval)
@@ -228,7 +231,6 @@ func (s *source) drain(handler wire.Handler) error {
 }
 
 func (s *source) detach() {
-	s.detached = true
 	for _, served := range s.loader.served {
 		served.detach()
 	}

@@ -17,10 +17,10 @@ const (
 
 // Values of enum conn_flags of bpf/wire.h.
 const (
-	ConnAdopted        = 1
-	ConnEstablished    = 2
-	ConnTGIDAmbiguous  = 4
-	ConnBoundByConnect = 8
+	ConnAdopted       = 1
+	ConnEstablished   = 2
+	ConnTGIDAmbiguous = 4
+	ConnSequences     = 8
 )
 
 // Values of enum conn_role of bpf/wire.h.
@@ -109,6 +109,8 @@ type ConnRecord struct {
 	SndCwnd       uint32
 	SndWnd        uint32
 	RcvWnd        uint32
+	FirstSent     uint32
+	FirstReceived uint32
 	Error         uint32
 	State         uint8
 	Role          uint8
@@ -118,7 +120,7 @@ type ConnRecord struct {
 }
 
 // ConnRecordSize is the size of struct conn_record in the kernel, in bytes.
-const ConnRecordSize = 192
+const ConnRecordSize = 200
 
 // CountKey is struct count_key of bpf/wire.h.
 type CountKey struct {
