@@ -49,8 +49,21 @@ func kprobe(program, symbol string) attachment {
 	return attachment{program, func(p *ebpf.Program) (link.Link, error) { return link.Kprobe(symbol, p, nil) }}
 }
 
+// concurrentReturns is how many calls of a function may be under way at a time, sleeping ones included, for
+// all of their returns to be seen: the most that a kernel takes (KRETPROBE_MAXACTIVE_MAX).
+const concurrentReturns = 4096
+
+// kretprobe falls back to the kernel's own number, as low as that of its CPUs, where tracefs is not mounted.
+// What is then missed is counted as lost.
 func kretprobe(program, symbol string) attachment {
-	return attachment{program, func(p *ebpf.Program) (link.Link, error) { return link.Kretprobe(symbol, p, nil) }}
+	return attachment{program, func(p *ebpf.Program) (link.Link, error) {
+		//nolint:staticcheck // deprecated for portability: where it is not taken there is the fallback
+		l, err := link.Kretprobe(symbol, p, &link.KprobeOptions{RetprobeMaxActive: concurrentReturns})
+		if err != nil {
+			return link.Kretprobe(symbol, p, nil)
+		}
+		return l, nil
+	}}
 }
 
 // onDemand programs are iterators: opened when there is something to read.

@@ -1,0 +1,140 @@
+//go:build linux && (amd64 || arm64)
+
+package probe
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ebpfnet/ebpfnetreceiver/bpf"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+// keyedBy says what the key of each map is. A map that is not here was made without saying so: one keyed by
+// packet must not exist.
+var keyedBy = map[string]string{
+	"records":         "nothing, a ring buffer",
+	"stats":           "kind of record",
+	"limits":          "kind of record",
+	"counts":          "owner and reason",
+	"conns":           "socket",
+	"conns_by_socket": "socket",
+	"conn_zero":       "nothing, a template",
+	"listeners":       "namespace and port",
+	"scratch":         "CPU",
+	"pending_calls":   "thread",
+}
+
+func objects(t *testing.T) map[string]*ebpf.CollectionSpec {
+	t.Helper()
+	specs := map[string]*ebpf.CollectionSpec{}
+	for name, load := range map[string]func() (*ebpf.CollectionSpec, error){
+		"adopt": bpf.LoadAdopt, "connections": bpf.LoadConnections, "drops": bpf.LoadDrops, "payload": bpf.LoadPayload,
+		"resets": bpf.LoadResets, "retransmits": bpf.LoadRetransmits, "snapshot": bpf.LoadSnapshot,
+	} {
+		spec, err := load()
+		require.NoError(t, err)
+		specs[name] = spec
+	}
+	sources, err := filepath.Glob("../../bpf/*.bpf.c")
+	require.NoError(t, err)
+	assert.Len(t, specs, len(sources)-1, "each source but wire.bpf.c has an object that is tested here")
+	return specs
+}
+
+func TestNoMapIsKeyedByPacket(t *testing.T) {
+	for object, spec := range objects(t) {
+		for name := range spec.Maps {
+			if !strings.HasPrefix(name, ".") {
+				assert.Contains(t, keyedBy, name, "a map of %s", object)
+			}
+		}
+	}
+}
+
+func TestNoProgramWakesTheReader(t *testing.T) {
+	call := regexp.MustCompile(`bpf_ringbuf_(submit|output|discard)\([^;]*;`)
+	sources, err := filepath.Glob("../../bpf/*.[ch]")
+	require.NoError(t, err)
+	found := 0
+	for _, path := range sources {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, statement := range call.FindAllString(string(text), -1) {
+			found++
+			assert.Contains(t, statement, "BPF_RB_NO_WAKEUP", path)
+		}
+	}
+	assert.NotZero(t, found)
+}
+
+func TestTheKernelHalfAndTheReaderAgreeOnTheStatistics(t *testing.T) {
+	assert.EqualValues(t, statMax, objects(t)["drops"].Maps["stats"].MaxEntries)
+}
+
+func TestEveryProgramIsReachedThroughAHook(t *testing.T) {
+	served := map[string]bool{}
+	capabilities := append(append(resets(), retransmits()...), connections(), drops(noise{}), adoption(true),
+		snapshot(false), snapshot(true))
+	for _, c := range capabilities {
+		for _, h := range c.hooks {
+			for _, a := range h.programs {
+				served[a.program] = true
+			}
+		}
+	}
+	// The payload's depend on the kernel: all that any may have.
+	for _, name := range []string{
+		"tcp_sendmsg_start", "tcp_sendmsg_exit", "tcp_recvmsg_exit", "sendpages_exit",
+		"sock_send_length", "sock_recv_length", "tcp_sendmsg_locked",
+		"tcp_sendmsg_enter", "tcp_sendmsg_return", "tcp_recvmsg_enter", "tcp_recvmsg_return",
+		"sendpages_enter", "sendpages_return", "sys_exit_send", "sys_exit_receive",
+	} {
+		served[name] = true
+	}
+	for object, spec := range objects(t) {
+		for name := range spec.Programs {
+			assert.True(t, served[name], "%s of %s is used by no hook", name, object)
+		}
+	}
+}
+
+func TestNoiseIsFoundByNameWhateverItsNumber(t *testing.T) {
+	n := newNoise(map[uint32]string{
+		1: "SKB_DROP_REASON_NOT_SPECIFIED", 2: "SKB_DROP_REASON_NO_SOCKET", 70: "SKB_DROP_REASON_TCP_OLD_DATA",
+	}, func(name string) (uint64, uint64, bool) { return 0x1000, 0x100, name == "tcp_v4_rcv" })
+	assert.EqualValues(t, 1, n.notSpecified)
+	assert.EqualValues(t, 2, n.noSocket)
+	assert.Equal(t, uint64(1)<<(70-64), n.reasons[1])
+	assert.Zero(t, n.reasons[0])
+	assert.EqualValues(t, 1, n.count)
+	assert.EqualValues(t, 0x1100, n.end[0])
+	assert.Zero(t, n.syn[0], "a kernel with reasons has one for a refused SYN")
+}
+
+func TestWithoutReasonsARefusedSYNIsNoNoise(t *testing.T) {
+	n := newNoise(nil, func(name string) (uint64, uint64, bool) { return 0x1000, 0x100, name == "tcp_v4_rcv" })
+	assert.EqualValues(t, 1, n.syn[0])
+}
+
+func TestTheTableOfNoiseFitsTheKernelHalf(t *testing.T) {
+	assert.LessOrEqual(t, len(noiseFunctions), maxNoise)
+}
+
+func TestAZeroRateReportsNothingAndAFractionOneAtATime(t *testing.T) {
+	constants := map[string]any{}
+	Config{Drops: Events{PerSecond: 0}, Resets: Events{PerSecond: 0.5}, Retransmits: Events{PerSecond: 50}}.addLimits(constants)
+	interval := constants["limit_interval_ns"].([wire.RecordKindMax]uint64)
+	burst := constants["limit_burst_ns"].([wire.RecordKindMax]uint64)
+	assert.Zero(t, interval[wire.RecordDrop])
+	assert.EqualValues(t, 2e9, interval[wire.RecordReset])
+	assert.EqualValues(t, 2e9, burst[wire.RecordReset])
+	assert.EqualValues(t, 50, burst[wire.RecordRetransmit]/interval[wire.RecordRetransmit])
+}
