@@ -63,7 +63,7 @@ func (p *pipeline) Conn(record *wire.ConnRecord) {
 	case wire.RecordConnFailed:
 		if p.engine.sink.Logs != nil {
 			c, _ := p.table.Get(record.ID)
-			p.logs.ConnectionFailed(record, c, otlp.Link{})
+			p.logs.ConnectionFailed(record, c, otlp.Link{}) // there was no call yet
 			p.logged()
 		}
 	case wire.RecordConnClose:
@@ -95,8 +95,23 @@ func (p *pipeline) Packet(event *wire.PacketEvent) {
 		return
 	}
 	c, _ := p.table.Get(event.ConnID)
-	p.logs.Packet(event, c, otlp.Link{})
+	p.logs.Packet(event, c, p.hurt(event.ConnID, c))
 	p.logged()
+}
+
+// hurt is the span of the call that is in flight on a connection, zero if none is: what happens to the
+// connection now happens to it. Its ids are known before it ends, and are the same whether or not it will be
+// sampled.
+func (p *pipeline) hurt(id uint64, c *conn.Connection) otlp.Link {
+	if id == 0 {
+		return otlp.Link{}
+	}
+	call, ok := p.calls.InFlight(id)
+	if !ok {
+		return otlp.Link{}
+	}
+	identity := p.sampler.identify(call, c)
+	return otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
 }
 
 // Payload implements wire.Handler.
