@@ -15,11 +15,11 @@ import (
 
 // corpusMessage is what llhttp, in strict mode, reports of one message.
 type corpusMessage struct {
-	offset           int // in the input
-	method, target   string
-	status           int
-	body             int64
-	complete, closed bool // whole; and the connection cannot be read on as HTTP/1
+	offset         int // in the input
+	method, target string
+	status         int
+	body           int64
+	complete       bool
 }
 
 type corpusCase struct {
