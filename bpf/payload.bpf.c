@@ -344,7 +344,12 @@ static __always_inline void call_started(struct sock *sk, struct msghdr *msg, __
 		return;
 	struct pending_call call = {.sk = sk, .msg = msg, .flags = flags};
 	__u64 key = pending_key(direction);
-	bpf_map_update_elem(&pending_calls, &key, &call, BPF_ANY);
+	/* The kernel keeps track of so many returns at a time and forgets those beyond (kretprobe's maxactive). */
+	if (bpf_map_update_elem(&pending_calls, &key, &call, BPF_NOEXIST)) {
+		bpf_map_update_elem(&pending_calls, &key, &call, BPF_ANY);
+		stat_kind(RECORD_PAYLOAD, STAT_SEEN);
+		stat_kind(RECORD_PAYLOAD, STAT_LOST);
+	}
 }
 
 static __always_inline void call_returned(int direction, long result)
