@@ -69,6 +69,18 @@ func (p *Pool) Append(b, data []byte) ([]byte, bool) {
 	return bigger, true
 }
 
+// Reserve counts memory that is not lent here towards the limit; false: there is no room.
+func (p *Pool) Reserve(n int) bool {
+	if p.held+n > p.limit {
+		return false
+	}
+	p.held += n
+	return true
+}
+
+// Unreserve takes back what Reserve counted.
+func (p *Pool) Unreserve(n int) { p.held -= n }
+
 func classOf(n int) int {
 	if n <= 1<<minShift {
 		return 0
