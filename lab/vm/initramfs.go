@@ -99,6 +99,16 @@ func buildInitramfs(ctx context.Context, file string, opts options, tree kernelT
 		}
 	}
 	for _, name := range opts.programs {
+		if opts.foreign != "" && programPackages[name] != "" {
+			files, err := foreignProgram(opts.foreign, name)
+			if err != nil {
+				return err
+			}
+			for guestPath, host := range files {
+				b.add(guestPath, host)
+			}
+			continue
+		}
 		host, err := lookPath(name)
 		if err != nil {
 			return fmt.Errorf("-program %s: not found on this machine: install its Debian package", name)

@@ -34,6 +34,7 @@ type options struct {
 	label, verbose                     bool
 	programs, env                      []string
 	files, collect                     []filePair
+	foreign                            string // where programs of another architecture are
 	binary                             string
 	args                               []string
 }
@@ -139,6 +140,12 @@ func run(ctx context.Context, opts options) (int, error) {
 	tree, lock, err := fetchKernel(ctx, opts.cache, opts.arch, opts.mirror, line)
 	if err != nil {
 		return statusLab, err
+	}
+	if opts.arch != runtime.GOARCH && len(opts.programs) > 0 {
+		if opts.foreign, err = fetchPrograms(ctx, opts.cache, opts.arch, opts.mirror); err != nil {
+			lock.Close()
+			return statusLab, err
+		}
 	}
 	config := guest.Config{
 		Argv:    append([]string{"/test/" + filepath.Base(opts.binary)}, opts.args...),
