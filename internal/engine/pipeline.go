@@ -24,6 +24,7 @@ type pipeline struct {
 	logs    *otlp.Logs
 	spans   *otlp.Spans
 	sampler sampler
+	answers answers
 	stats   Stats
 }
 
@@ -39,6 +40,7 @@ func newPipeline(e *Engine, out *output) *pipeline {
 		logs:    otlp.NewLogs(e.config.OTLP, environment),
 		spans:   otlp.NewSpans(e.config.OTLP),
 		sampler: newSampler(e.config.Trace),
+		answers: newAnswers(),
 	}
 	p.calls = l7.NewTracker(e.config.L7, p.call)
 	return p
@@ -69,6 +71,7 @@ func (p *pipeline) Conn(record *wire.ConnRecord) {
 	case wire.RecordConnClose:
 		p.calls.Totals(record.ID, record.BytesReceived, sent(record))
 		p.calls.Close(record.ID, record.Header.TimeNs, otlp.CloseError(record))
+		p.answers.forget(record.ID)
 	}
 }
 
@@ -95,19 +98,25 @@ func (p *pipeline) Packet(event *wire.PacketEvent) {
 		return
 	}
 	c, _ := p.table.Get(event.ConnID)
-	p.logs.Packet(event, c, p.hurt(event.ConnID, c))
+	p.logs.Packet(event, c, p.hurt(event, c))
 	p.logged()
 }
 
-// hurt is the span of the call that is in flight on a connection, zero if none is: what happens to the
-// connection now happens to it. Its ids are known before it ends, and are the same whether or not it will be
-// sampled.
-func (p *pipeline) hurt(id uint64, c *conn.Connection) otlp.Link {
-	if id == 0 {
+// hurt is the span of the call that an event happens to, zero if none is known. It is the call in flight on
+// the connection, unless the event is about bytes of an answer that was given before. Its ids are known
+// before it ends, and are the same whether or not it will be sampled.
+func (p *pipeline) hurt(event *wire.PacketEvent, c *conn.Connection) otlp.Link {
+	if event.ConnID == 0 {
 		return otlp.Link{}
 	}
-	call, ok := p.calls.InFlight(id)
-	if !ok {
+	call, inFlight := p.calls.InFlight(event.ConnID)
+	begun := inFlight && call.ResponseSequenceKnown && int32(event.Sequence-call.ResponseSequence) >= 0
+	if event.Direction == wire.DirectionTransmit && event.HasTCP&wire.TCPSequence != 0 && !begun {
+		if link, ok := p.answers.find(event.ConnID, event.Sequence); ok {
+			return link
+		}
+	}
+	if !inFlight {
 		return otlp.Link{}
 	}
 	identity := p.sampler.identify(call, c)
@@ -122,11 +131,14 @@ func (p *pipeline) call(call *l7.Call) {
 	c, _ := p.table.Get(call.ConnID)
 	p.stats.Spans.Calls++
 	p.metrics.Call(call, c)
+	identity := p.sampler.identify(call, c)
+	if p.engine.sink.Logs != nil {
+		p.answers.add(call, otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID})
+	}
 	if p.engine.sink.Traces == nil {
 		p.stats.Spans.Unwanted++
 		return
 	}
-	identity := p.sampler.identify(call, c)
 	switch p.sampler.decide(identity.TraceID, call.EndNs) {
 	case unsampled:
 		p.stats.Spans.Unsampled++
@@ -152,6 +164,7 @@ func (p *pipeline) Flush(timeNs uint64) {
 // Collect implements wire.Handler.
 func (p *pipeline) Collect(collection *wire.Collection) {
 	p.table.Collect(collection.TimeNs, collection.OffsetNs)
+	p.answers.sweep(func(id uint64) bool { _, known := p.table.Get(id); return known })
 	p.logs.SetOffset(collection.OffsetNs)
 	p.spans.SetOffset(collection.OffsetNs)
 	metrics := p.metrics.Collect(collection, p.table)

@@ -29,10 +29,11 @@ type Call struct {
 	ConnID uint64
 	Server bool // the request was received here; else it was sent from here
 
-	ProtocolVersion string // "1.0", "1.1"
+	ProtocolVersion string // "1.0", "1.1", "2"
 	Method          string // as sent; empty: not seen
 	Target          string // request-target as sent (RFC 9112 section 3.2), query included; empty: not seen
-	Authority       string // Host header field
+	Authority       string // Host header field, :authority
+	Scheme          string // :scheme, of HTTP/2 only
 	Status          int    // 0: none seen
 	UserAgent       string
 
@@ -40,11 +41,21 @@ type Call struct {
 	SequenceKnown   bool
 	StreamID        uint32 // HTTP/2; 0 for HTTP/1
 
+	// ResponseSequence is the TCP sequence number of the first byte of the final answer: what the kernel does
+	// to these bytes, even after the call has ended, is done to this call.
+	ResponseSequence      uint32
+	ResponseSequenceKnown bool
+
 	StartNs         uint64 // first byte of the request
 	ResponseStartNs uint64 // first byte of the final answer; 0: none
 	EndNs           uint64 // last byte of the answer
 	RequestBody     int64  // bytes of content, -1: not known
 	ResponseBody    int64
+
+	RPC              string // rpc.system.name: "grpc"; empty: plain HTTP
+	RPCStatus        string // name of the status in the trailers, such as OK, a number if it has none; empty: none seen
+	RequestMessages  int64  // of an RPC, -1: not known
+	ResponseMessages int64
 
 	Traceparent, Tracestate string // W3C Trace Context
 	B3                      string // single header b3, or the multi-header form joined into it

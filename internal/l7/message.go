@@ -98,6 +98,7 @@ func (c *conn) startLine(d *direction) bool {
 		e.Status = d.head.Status
 		c.answer(e)
 		e.ResponseStartNs = d.startNs
+		e.ResponseSequence, e.ResponseSequenceKnown = d.startSequence, true
 		c.observePipelining(d)
 	}
 	return true

@@ -152,6 +152,7 @@ func (c *conn) contradict() {
 	}
 	for _, e := range c.queue[:c.answered] {
 		e.Status, e.ResponseStartNs, e.EndNs, e.ResponseBody = 0, 0, 0, -1
+		e.ResponseSequence, e.ResponseSequenceKnown = 0, false
 		e.Headers = slices.DeleteFunc(e.Headers, func(h Header) bool { return h.Response })
 		e.done = false
 	}
