@@ -24,6 +24,16 @@ func loadKernelTypes() (kernelTypes, error) {
 	return kernelTypes{cache, spec}, nil
 }
 
+// kernelSince: is the running kernel of this version or a later one? For what neither its types nor an attempt
+// can tell.
+func kernelSince(major, minor int) bool {
+	var isMajor, isMinor int
+	if _, err := fmt.Sscanf(kernelRelease(), "%d.%d", &isMajor, &isMinor); err != nil {
+		return false
+	}
+	return isMajor > major || isMajor == major && isMinor >= minor
+}
+
 // enum gives the names of an enum's values; empty where this kernel has no such enum.
 func (k kernelTypes) enum(name string) map[uint32]string {
 	names := map[uint32]string{}

@@ -75,8 +75,8 @@ func (l *loader) serve(c capability) *served {
 	return nil
 }
 
-// try loads one hook's programs, and attaches them once to see whether the kernel lets them. They are then
-// loaded anew: before 5.11 a tracing program that was attached once cannot be again.
+// try loads one hook's programs, and attaches them once to see whether the kernel lets them. Before 5.11 they
+// are then loaded anew, because a tracing program that was attached once cannot be again.
 func (l *loader) try(c capability, h hook) (*served, error) {
 	if avoided(h.name, l.config.AvoidHooks) {
 		return nil, errors.New("switched off by hooks.avoid")
@@ -89,7 +89,8 @@ func (l *loader) try(c capability, h hook) (*served, error) {
 		trial.close()
 		return nil, err
 	}
-	if len(trial.links) == 0 {
+	if len(trial.links) == 0 || kernelSince(5, 11) {
+		trial.detach()
 		return trial, nil
 	}
 	trial.close()

@@ -16,7 +16,6 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
-	"golang.org/x/sys/unix"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/symbol"
 	"github.com/ebpfnet/ebpfnetreceiver/lab/report"
@@ -195,16 +194,3 @@ func spent(log string) (p report.Program, err error) {
 	p.Stack = own + called
 	return p, nil
 }
-
-// kernelVersion is the running kernel's, as a number that can be compared.
-func kernelVersion(t *testing.T) int {
-	t.Helper()
-	var name unix.Utsname
-	require.NoError(t, unix.Uname(&name))
-	var major, minor int
-	_, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &major, &minor)
-	require.NoError(t, err)
-	return version(major, minor)
-}
-
-func version(major, minor int) int { return major<<8 | minor }
