@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
@@ -34,6 +35,11 @@ func runChild(role string) int {
 
 // openAndClose is the role of a collector that starts: the probes are loaded, and told on standard output.
 func openAndClose(namespace string) error {
+	// What service managers and container engines give; the test itself may have raised its own.
+	limit := &unix.Rlimit{Cur: 64 << 10, Max: 64 << 10}
+	if err := unix.Setrlimit(unix.RLIMIT_MEMLOCK, limit); err != nil {
+		return err
+	}
 	config := engine.Config{Probe: probe.Config{
 		Scope:       probe.Scope{NetworkNamespaces: []string{namespace}},
 		Connections: true,

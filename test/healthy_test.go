@@ -5,6 +5,7 @@ package kerneltest
 import (
 	"fmt"
 	"io"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -63,20 +64,30 @@ func TestHealthyConnectionsAreNotBlamed(t *testing.T) {
 	assert.Len(t, o.spans(ptrace.SpanKindServer), total)
 	requireSpansOf(t, o, server.calls())
 
-	// A slow machine may retransmit in earnest: whatever nstat counts is to be told, and nothing else.
+	// A slow machine may retransmit in earnest, and reset what then comes too late: whatever nstat counts is to
+	// be told, and nothing else.
 	retransmits := client["TcpRetransSegs"] + served["TcpRetransSegs"]
+	resets := client["TcpOutRsts"] + served["TcpOutRsts"]
 	if !inLab() {
 		assert.Zero(t, retransmits)
+		assert.Zero(t, resets)
 	}
-	assert.Zero(t, client["TcpOutRsts"]+served["TcpOutRsts"])
-	assert.Equal(t, retransmits, o.sum("network.tcp.retransmits"))
-	assert.Len(t, o.events("network.tcp.retransmit"), int(retransmits))
+	if olderThan(t, 6, 10) {
+		resets = 0 // there is no socket any more for what comes too late
+	}
+	assert.Equal(t, retransmits, o.sum("network.tcp.retransmits"), "client %v, server %v", notZero(client), notZero(served))
+	assert.Equal(t, resets, o.sum("network.tcp.resets"), summary(o))
+	assert.Len(t, o.events("network.tcp.reset"), int(resets))
 	assert.Empty(t, o.by("network.packet.drop.reason", "network.packet.drops"))
-	assert.Zero(t, o.sum("network.tcp.resets"))
 	assert.Zero(t, o.sum("network.tcp.connection.failed"))
-	for _, name := range []string{"network.packet.drop", "network.tcp.reset", "network.tcp.connection.failed"} {
+	for _, name := range []string{"network.packet.drop", "network.tcp.connection.failed"} {
 		for _, record := range o.events(name) {
 			assert.Fail(t, name, "%s\n%s", record.Body().Str(), text(record.Attributes(), "code.stacktrace"))
 		}
 	}
+}
+
+func notZero(counters map[string]int64) map[string]int64 {
+	maps.DeleteFunc(counters, func(_ string, value int64) bool { return value == 0 })
+	return counters
 }

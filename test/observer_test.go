@@ -4,6 +4,7 @@ package kerneltest
 
 import (
 	"context"
+	"math"
 	"net/netip"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
@@ -40,7 +42,10 @@ func (n *network) settings() engine.Config {
 			Payload:            probe.Payload{Enabled: true, CaptureBytes: 4096},
 		},
 		// One process is both ends in many tests: these tell the ends apart.
-		OTLP: otlp.Options{Version: "test", Attributes: []string{"network.tcp.handshake.role", "server.port"}},
+		OTLP: otlp.Options{
+			Version: "test", Attributes: []string{"network.tcp.handshake.role", "server.port"},
+			Limits: conn.Limits{IdleCollections: math.MaxInt}, // collections are frequent here
+		},
 		Trace: engine.Trace{
 			Ratio: 1, PerSecond: unlimited,
 			JoinNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fc00::/7")},

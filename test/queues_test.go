@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -36,7 +37,7 @@ func TestDropsOfAQueueAgreeWithTC(t *testing.T) {
 				require.False(t, inLab(), complaint.String())
 				t.Skipf("this kernel has no %s: %s", kind, complaint.String())
 			}
-			listen(t, n.server, "udp", 7500)
+			n.server.swallow(7500)
 			o := observe(t, n.settings())
 			before := n.client.droppedByQdisc()
 			n.client.datagrams(n.server.at4(7500), 200)
@@ -63,13 +64,20 @@ func TestDropsOfAQueueAgreeWithTC(t *testing.T) {
 	}
 }
 
-// listen holds a UDP port open, so that what arrives is no drop.
-func listen(t *testing.T, n *namespace, network string, port uint16) {
-	t.Helper()
+// swallow reads what comes to a UDP port, so that what arrives is no drop.
+func (n *namespace) swallow(port uint16) {
+	n.t.Helper()
 	n.do(func() {
-		socket, err := net.ListenUDP(network, &net.UDPAddr{Port: int(port)})
-		if assert.NoError(t, err) {
-			t.Cleanup(func() { socket.Close() })
+		socket, err := net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
+		if !assert.NoError(n.t, err) {
+			return
 		}
+		var reader sync.WaitGroup
+		reader.Go(func() {
+			for buffer := make([]byte, 100); err == nil; {
+				_, err = socket.Read(buffer)
+			}
+		})
+		n.t.Cleanup(func() { socket.Close(); reader.Wait() })
 	})
 }

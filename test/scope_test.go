@@ -89,7 +89,9 @@ func TestPortsNarrowTheScope(t *testing.T) {
 			assert.Len(t, o.spans(ptrace.SpanKindClient), 20)
 			assert.Zero(t, o.sum("network.tcp.connection.failed"))
 			assert.Zero(t, o.sum("network.tcp.resets")+o.sum("network.packet.drops"), summary(o))
-			assert.Empty(t, o.logs)
+			for _, name := range []string{"network.packet.drop", "network.tcp.reset", "network.tcp.connection.failed"} {
+				assert.Empty(t, o.events(name), summary(o))
+			}
 		})
 	}
 }
