@@ -144,6 +144,7 @@ static __always_inline void conn_fill(struct conn_record *record, __u32 kind, __
 	record->bytes_acked = TCP_READ(bytes_acked);
 	/* The FIN last: it is counted before it is noted. */
 	record->bytes_received = TCP_READ(bytes_received);
+	barrier();
 	if (record->bytes_received)
 		record->bytes_received -= socket_fin_received(sk, typed);
 	record->segs_out = TCP_READ(segs_out);
