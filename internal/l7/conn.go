@@ -27,10 +27,9 @@ type verdict uint8
 const (
 	follow verdict = iota
 	opaque         // not HTTP, or no longer
-	http2          // spoke HTTP/2's preface
 )
 
-// conn is one end of a connection that speaks HTTP/1, or may yet turn out to.
+// conn is one end of a connection that speaks HTTP, or may yet turn out to.
 type conn struct {
 	t          *Tracker
 	id         uint64
@@ -54,9 +53,12 @@ type conn struct {
 	answeredOne bool // an exchange was seen whole
 	blind       bool // later requests cannot be paired: finish those in the queue
 	lastNs      uint64
+
+	h2 *http2Conn // once it speaks HTTP/2; then the queue is empty
 }
 
 func (c *conn) release() {
+	c.releaseHTTP2()
 	for i := range c.directions {
 		c.directions[i].release(c.t.pool)
 	}
@@ -163,12 +165,16 @@ func (c *conn) unblock(d *direction, overdue, force bool) bool {
 
 // end finishes what is in flight when the connection ends.
 func (c *conn) end(timeNs uint64, closeError string) {
-	if c.requests == undecided {
-		return
-	}
 	failure := closeError
 	if failure == "" {
 		failure = "connection_closed"
+	}
+	if c.h2 != nil {
+		c.endHTTP2(timeNs, failure)
+		return
+	}
+	if c.requests == undecided {
+		return
 	}
 	if d := c.request(); d.current != nil && d.state == head && !d.head.Started() {
 		c.requestLine(d.current, d.head.Partial(), true)

@@ -40,7 +40,9 @@ func (e *exchange) reset(pool *buffer.Pool) {
 		e.text[i] = nil
 	}
 	clear(e.Headers)
-	*e = exchange{text: e.text[:0], Call: Call{Headers: e.Headers[:0], RequestBody: -1, ResponseBody: -1}}
+	*e = exchange{text: e.text[:0], Call: Call{
+		Headers: e.Headers[:0], RequestBody: -1, ResponseBody: -1, RequestMessages: -1, ResponseMessages: -1,
+	}}
 }
 
 // keep copies a value into the call's own text.

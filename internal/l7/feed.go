@@ -40,7 +40,7 @@ func (c *conn) feed(d *direction, seg *stream.Segment) (rest uint32) {
 		data: seg.Data, unseen: int64(seg.Length) - int64(len(seg.Data)), sequence: seg.Sequence,
 		timeNs: seg.TimeNs, tgid: seg.TGID, start: seg.Start, lost: seg.Lost,
 	}
-	for len(cur.data) > 0 && c.verdict == follow {
+	for len(cur.data) > 0 && c.verdict == follow && c.h2 == nil {
 		switch d.state {
 		case lost:
 			if c.search(d, &cur); d.state == lost && !d.blocked {
@@ -85,7 +85,12 @@ func (c *conn) feed(d *direction, seg *stream.Segment) (rest uint32) {
 			break
 		}
 	}
-	if rest == 0 && cur.unseen > 0 && c.verdict == follow {
+	switch {
+	case c.h2 != nil:
+		if !d.blocked {
+			c.feedHTTP2(d, &cur)
+		}
+	case rest == 0 && cur.unseen > 0 && c.verdict == follow:
 		c.pass(d, &cur)
 	}
 	if !seg.Lost {

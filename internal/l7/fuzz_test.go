@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/http2"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
@@ -29,7 +30,7 @@ func FuzzTracker(f *testing.F) {
 	f.Fuzz(func(t *testing.T, events []byte) {
 		options := Options{Headers: []string{"x-id"}, MaxConnections: 3, MaxBytes: 64 << 10, MaxBytesPerConnection: 4 << 10, MaxPending: 4}
 		tracker := NewTracker(options, func(c *Call) {
-			require.NotEmpty(t, c.Method)
+			require.True(t, c.Method != "" || c.StreamID != 0)
 			require.True(t, c.Status == 0 || c.Status >= 100 && c.Status <= 599)
 			require.True(t, c.EndNs == 0 || c.Error != "" || c.Status != 0 || c.Capture != Complete)
 		})
@@ -80,6 +81,55 @@ func script(all []record) (out []byte) {
 		out = append(out, r.data[:r.captured]...)
 	}
 	return out
+}
+
+// FuzzHTTP2 lets the input be what a client and a server send once they speak HTTP/2. Bytes that were not
+// seen may make things unknown, never other than they are when all is seen.
+func FuzzHTTP2(f *testing.F) {
+	for _, end := range converse(f, 7, 2).ends {
+		var sides [2][]byte
+		for _, r := range end.records {
+			if r.server {
+				sides[1] = append(sides[1], r.data...)
+			} else {
+				sides[0] = append(sides[0], r.data...)
+			}
+		}
+		for _, at := range []uint16{9, 100, 1000} {
+			f.Add(sides[0], sides[1], at, uint16(5))
+		}
+	}
+	f.Fuzz(func(t *testing.T, client, server []byte, at, hole uint16) {
+		if len(client)+len(server) > 1<<16 || len(server) == 0 {
+			return
+		}
+		all := records([]turn{turn(">" + http2.Preface + string(client)), turn("<" + string(server))})
+		for _, end := range ends(all) {
+			whole, _ := end.see(t, all)
+			known := map[uint32]Call{}
+			for _, call := range whole {
+				known[call.StreamID] = call
+			}
+			for i := range all {
+				if n := int(at) % len(all[i].data); n > 0 {
+					got, _ := end.see(t, split(all, i, n))
+					require.Equal(t, briefs(whole), briefs(got))
+				}
+			}
+			for i := range all {
+				if n := int(at) % len(all[i].data); n > 0 {
+					cut := split(all, i, n)
+					cut[i+1].captured = max(0, len(cut[i+1].data)-int(hole))
+					got, _ := end.see(t, cut)
+					for _, call := range got {
+						if want, ok := known[call.StreamID]; ok && call.Status != 0 && want.Status != 0 {
+							require.Equal(t, want.Status, call.Status)
+						}
+					}
+				}
+			}
+		}
+	})
 }
 
 // FuzzConversation lets the input be what a client and a server say, in turns: however it is cut into

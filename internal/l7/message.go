@@ -185,11 +185,15 @@ func (c *conn) messageDone(d *direction, timeNs uint64) {
 		if status < 200 && status != 101 || e == nil {
 			return // an interim response, or one that was given up
 		}
+		if status == 101 && d.head.H2C && len(c.queue) == 1 {
+			c.upgradeHTTP2(e)
+			return
+		}
 		e.EndNs, e.ResponseBody = timeNs, d.body
 		c.done(e)
 		if e.switched() {
 			c.emitAll()
-			c.verdict = opaque // another protocol from here on; HTTP/2 if the upgrade was to h2c
+			c.verdict = opaque // another protocol from here on
 			return
 		}
 		if d.head.Last() {

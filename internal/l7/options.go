@@ -18,6 +18,9 @@ type Options struct {
 	// MaxPending is how many pipelined requests of one connection may wait for their answers, 128 by
 	// default. The connection is given up when there are more.
 	MaxPending int
+	// MaxStreams is how many HTTP/2 streams of one connection are followed at once, 1024 by default. Calls on
+	// others are not told.
+	MaxStreams int
 	// ReorderWindow is how long a record waits for one before it, by the kernel's clock. Default 10 ms.
 	ReorderWindow time.Duration
 	// IdleTimeout is after how long without a record a connection is forgotten, as its end may have been
@@ -35,6 +38,7 @@ func (o Options) withDefaults() Options {
 	set(&o.MaxBytesPerConnection, 64<<10)
 	set(&o.MaxBytes, 32<<20)
 	set(&o.MaxPending, 128)
+	set(&o.MaxStreams, 1024)
 	if o.ReorderWindow <= 0 {
 		o.ReorderWindow = 10 * time.Millisecond
 	}

@@ -1,6 +1,9 @@
 package l7
 
-import "github.com/ebpfnet/ebpfnetreceiver/internal/l7/http1"
+import (
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/http1"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/http2"
+)
 
 // search looks whether a head begins where a record begins: nowhere else would one that only looks like a
 // head be told from one.
@@ -15,16 +18,23 @@ func (c *conn) search(d *direction, cur *cursor) {
 		c.found(d, cur, guess)
 		return
 	}
+	if !c.keepProbe(d, cur) {
+		cur.skipAll()
+	}
+}
+
+// keepProbe keeps what a record began with until more is there.
+func (c *conn) keepProbe(d *direction, cur *cursor) bool {
 	probe, ok := c.t.pool.Append(d.probe[:0], cur.data)
 	d.probe = probe
 	if !ok {
 		c.t.stats.GivenUp[BytesFull]++
-		cur.skipAll()
-		return
+		return false
 	}
 	d.state = tentative
 	d.startNs, d.startSequence, d.startTGID = cur.timeNs, cur.sequence, cur.tgid
 	cur.skipAll()
+	return true
 }
 
 // gather adds to what a record began with until it is clear what it is.
@@ -34,6 +44,14 @@ func (c *conn) gather(d *direction, cur *cursor) {
 	guess := http1.Other
 	if ok && len(probe) <= maxProbe {
 		guess = http1.Recognize(probe, cur.unseen > 0, d.strict)
+		if guess == http1.Other && c.requests == undecided {
+			switch http2.Recognize(probe, nil) {
+			case http2.Certain:
+				guess = http1.Preface
+			case http2.Maybe:
+				guess = http1.Maybe
+			}
+		}
 	}
 	if guess == http1.Maybe {
 		cur.skipAll()
@@ -53,7 +71,7 @@ func (c *conn) gather(d *direction, cur *cursor) {
 func (c *conn) found(d *direction, cur *cursor, guess http1.Guess) {
 	switch {
 	case guess == http1.Preface && (c.requests == undecided || c.isRequest(d)):
-		c.verdict = http2
+		c.startHTTP2()
 		return
 	case guess == http1.Request && (c.requests == undecided || c.isRequest(d)):
 		c.decide(d, true)
@@ -78,6 +96,15 @@ func (c *conn) found(d *direction, cur *cursor, guess http1.Guess) {
 			return
 		}
 	case c.requests == undecided:
+		switch http2.Recognize(cur.data, nil) {
+		case http2.Certain:
+			c.startHTTP2()
+			return
+		case http2.Maybe:
+			if cur.unseen == 0 && c.keepProbe(d, cur) {
+				return
+			}
+		}
 		c.misses++
 		if c.misses >= missesMidStream || c.misses >= missesFresh && !c.midStream {
 			c.verdict = opaque

@@ -15,12 +15,15 @@ const (
 	PipeliningGap
 	// NoRequest counts answers of which the request was not seen.
 	NoRequest
-	// NoMethod counts requests of which not even the method was seen; there is no call for them.
+	// NoMethod counts requests of which not even the method was seen; there is no call for them. Of HTTP/2, those
+	// of which only the answer was seen.
 	NoMethod
 	// NotPaired counts calls that were emitted without their answer because it was not certain which it was.
 	NotPaired
-	// Malformed counts messages that are not HTTP/1, or framed so that recipients may differ.
+	// Malformed counts messages that are not HTTP, or framed so that recipients may differ.
 	Malformed
+	// StreamsFull counts HTTP/2 requests beyond MaxStreams.
+	StreamsFull
 	// Idle counts connections that were forgotten after IdleTimeout.
 	Idle
 
@@ -29,7 +32,7 @@ const (
 
 func (r Reason) String() string {
 	return [reasons]string{"connections_full", "pending_full", "bytes_full", "pipelining_gap", "no_request",
-		"no_method", "not_paired", "malformed", "idle"}[r]
+		"no_method", "not_paired", "malformed", "streams_full", "idle"}[r]
 }
 
 // Reasons is the number of reasons, for walking through Stats.GivenUp.
@@ -44,8 +47,8 @@ type Stats struct {
 	GapBytes   uint64
 	Resyncs    uint64 // heads that were found again after framing was lost
 
-	Requests  uint64 // HTTP/1 requests that began
-	Calls     uint64 // HTTP/1 calls that were emitted
+	Requests  uint64 // requests that began
+	Calls     uint64 // calls that were emitted
 	ByCapture [Gap + 1]uint64
 	GivenUp   [reasons]uint64
 

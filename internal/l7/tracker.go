@@ -3,6 +3,7 @@ package l7
 import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/buffer"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/http1"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/http2"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/stream"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
@@ -27,8 +28,12 @@ type Tracker struct {
 	requestNames  *http1.Names
 	responseNames *http1.Names
 	sink          fields
+	headNames     *http2.Names // of HTTP/2
+	block         http2.Block
 	spareConns    []*conn
 	spare         []*exchange
+	spareHTTP2    []*http2Conn
+	spareStreams  []*http2Stream
 	stats         Stats
 }
 
@@ -55,6 +60,7 @@ func NewTracker(options Options, emit func(*Call)) *Tracker {
 		requestNames: http1.NewNames(true, options.Headers),
 	}
 	t.sink.t = t
+	t.headNames = http2.NewNames(t.headID)
 	if len(options.Headers) > 0 {
 		t.responseNames = http1.NewNames(false, options.Headers)
 	}
@@ -169,9 +175,12 @@ func (t *Tracker) Flush(timeNs uint64) {
 				continue
 			}
 			t.stats.GivenUp[Idle]++
+			c.abandonHTTP2()
 			c.unpair(len(c.queue))
 			delete(t.connections, c.id)
 			t.forget(c)
+		case c.h2 != nil:
+			c.sweepHTTP2(timeNs)
 		default:
 			c.emitFinished(timeNs)
 		}
@@ -214,11 +223,7 @@ func (t *Tracker) open(id uint64) *conn {
 // retire stops following a connection that is none of ours, and remembers that.
 func (t *Tracker) retire(c *conn, timeNs uint64) {
 	c.unpair(len(c.queue))
-	if c.verdict == http2 {
-		t.stats.HTTP2++ // the seam for a parser of its own: c.verdict says who speaks from here on
-	} else {
-		t.stats.Opaque++
-	}
+	t.stats.Opaque++
 	t.connections[c.id] = entry{sinceNs: timeNs}
 	t.forget(c)
 }
@@ -254,7 +259,7 @@ func (t *Tracker) newExchange() *exchange {
 // finish emits an exchange, if there is a call in it, and takes it back.
 func (t *Tracker) finish(e *exchange) {
 	t.stats.Pending--
-	if e.Method == "" {
+	if e.Method == "" && (e.StreamID == 0 || !e.SequenceKnown) {
 		t.stats.GivenUp[NoMethod]++
 	} else {
 		t.stats.Calls++

@@ -32,6 +32,9 @@ func NewNames(known bool, listed []string) *Names {
 	return &Names{known: known, listed: listed[:min(len(listed), MaxListed)]}
 }
 
+// Find is the constant for a name, None if there is none; names in the allow-list have none here.
+func (n *Names) Find(name []byte) Name { return n.find(name) }
+
 func (n *Names) find(name []byte) Name {
 	if !n.known {
 		return None
@@ -109,7 +112,7 @@ func (h *Head) field(name, value []byte, sink Sink) {
 }
 
 // interesting are the lengths of the names that mean something here.
-const interesting = 1<<2 | 1<<4 | 1<<10 | 1<<11 | 1<<12 | 1<<14 | 1<<17
+const interesting = 1<<2 | 1<<4 | 1<<7 | 1<<10 | 1<<11 | 1<<12 | 1<<14 | 1<<17
 
 func (n *Names) allowed(name, value []byte, sink Sink) {
 	for i, listed := range n.listed {

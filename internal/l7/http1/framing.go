@@ -10,6 +10,7 @@ type Framing struct {
 	Close         bool  // Connection: close
 	KeepAlive     bool  // Connection: keep-alive
 	Upgrade       bool  // Connection: upgrade
+	H2C           bool  // Upgrade: h2c, and nothing else
 }
 
 // Body says how content is delimited.
@@ -29,6 +30,10 @@ func framingField(name []byte) bool {
 
 func (f *Framing) field(name, value []byte) {
 	switch len(name) {
+	case 7:
+		if fold(name, "upgrade") {
+			f.H2C = fold(trim(value), "h2c")
+		}
 	case 10:
 		if name[0]|0x20 == 'c' && fold(name, "connection") {
 			f.connection(value)

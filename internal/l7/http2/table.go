@@ -208,3 +208,6 @@ func (t *Table) grow(pool *buffer.Pool) bool {
 	t.entries, t.first = bigger, 0
 	return true
 }
+
+// AllowAny says that what the receiver allows was not seen.
+func (t *Table) AllowAny() { t.limit = unbounded }
