@@ -25,13 +25,15 @@ type callSet struct {
 	errorType  string
 	version    string
 	server     server // of client calls
+	rpcSystem  string
+	rpcStatus  string
 	overflow   bool
 }
 
 func (a callSet) compare(b callSet) int {
 	if c := cmp.Or(cmp.Compare(a.instrument, b.instrument), cmp.Compare(a.method, b.method),
 		cmp.Compare(a.scheme, b.scheme), cmp.Compare(a.status, b.status), cmp.Compare(a.errorType, b.errorType),
-		cmp.Compare(a.version, b.version), cmp.Compare(a.server.host, b.server.host)); c != 0 {
+		cmp.Compare(a.version, b.version), cmp.Compare(a.rpcSystem, b.rpcSystem), cmp.Compare(a.rpcStatus, b.rpcStatus), cmp.Compare(a.server.host, b.server.host)); c != 0 {
 		return c
 	}
 	return cmp.Or(a.server.address.Compare(b.server.address), cmp.Compare(a.server.port, b.server.port))
@@ -42,7 +44,11 @@ func (c *calls) add(call *l7.Call, on *conn.Connection, options *Options) {
 	if call.StartNs == 0 || call.EndNs < call.StartNs {
 		return
 	}
-	to := parseTarget(call.Method, call.Target)
+	if call.RPC != "" {
+		c.record(rpcSet(call), call, options)
+		return
+	}
+	to := targetOf(call)
 	set := callSet{
 		instrument: httpServerDuration,
 		method:     knownMethod(call.Method),
@@ -55,6 +61,10 @@ func (c *calls) add(call *l7.Call, on *conn.Connection, options *Options) {
 		set.instrument = httpClientDuration
 		set.server = serverOf(call, &to, on)
 	}
+	c.record(set, call, options)
+}
+
+func (c *calls) record(set callSet, call *l7.Call, options *Options) {
 	h, ok := c.sets[set]
 	if !ok {
 		h = c.make(set, options)
@@ -63,7 +73,7 @@ func (c *calls) add(call *l7.Call, on *conn.Connection, options *Options) {
 }
 
 func (c *calls) make(set callSet, options *Options) *histogram.Histogram {
-	if len(c.sets) >= options.MaxSets-2 { // one place for the overflow of each side
+	if len(c.sets) >= options.MaxSets-4 { // one place for the overflow of each instrument
 		set = callSet{instrument: set.instrument, overflow: true}
 		if h, ok := c.sets[set]; ok {
 			return h
@@ -73,7 +83,9 @@ func (c *calls) make(set callSet, options *Options) *histogram.Histogram {
 		c.sets = map[callSet]*histogram.Histogram{}
 	}
 	// The call's strings may hold on to more than themselves.
-	set.server.host, set.version, set.errorType = strings.Clone(set.server.host), strings.Clone(set.version), strings.Clone(set.errorType)
+	for _, s := range []*string{&set.server.host, &set.version, &set.errorType, &set.method, &set.rpcStatus} {
+		*s = strings.Clone(*s)
+	}
 	h := histogram.New(options.bounds(set.instrument))
 	c.sets[set] = &h
 	at, _ := slices.BinarySearchFunc(c.sorted, set, callSet.compare)
@@ -83,7 +95,7 @@ func (c *calls) make(set callSet, options *Options) *histogram.Histogram {
 
 // calls writes the durations of one owner's calls.
 func (w *writer) calls(entry *conn.Owned[calls]) {
-	for _, id := range [...]instrument{httpServerDuration, httpClientDuration} {
+	for _, id := range [...]instrument{httpServerDuration, httpClientDuration, rpcServerDuration, rpcClientDuration} {
 		if !w.instrument(id, entry.StartNs) {
 			continue
 		}
@@ -96,13 +108,19 @@ func (w *writer) calls(entry *conn.Owned[calls]) {
 				to.PutBool(attrOverflow, true)
 				continue
 			}
-			putStr(to, attrMethod, set.method)
-			to.PutStr(attrURLScheme, set.scheme)
-			if set.status != 0 {
-				to.PutInt(attrStatusCode, int64(set.status))
+			if set.rpcSystem != "" {
+				to.PutStr(attrRPCSystem, set.rpcSystem)
+				putStr(to, attrRPCMethod, text(set.method))
+				putStr(to, attrRPCStatus, set.rpcStatus)
+			} else {
+				putStr(to, attrMethod, set.method)
+				to.PutStr(attrURLScheme, set.scheme)
+				if set.status != 0 {
+					to.PutInt(attrStatusCode, int64(set.status))
+				}
+				putStr(to, attrProtocolVersion, set.version)
 			}
 			putStr(to, attrErrorType, set.errorType)
-			putStr(to, attrProtocolVersion, set.version)
 			putStr(to, attrServerAddress, text(set.server.name()))
 			putPort(to, attrServerPort, set.server.port)
 		}

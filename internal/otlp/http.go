@@ -24,11 +24,14 @@ func knownMethod(method string) string {
 	}
 }
 
-// errorType is error.type by the HTTP conventions: why there is no answer, else the status code where it
+// errorType is error.type by the HTTP and RPC conventions: why there is no answer, else the status code where it
 // is an error for this side, else empty.
 func errorType(call *l7.Call) string {
 	if call.Error != "" {
 		return call.Error
+	}
+	if call.RPCStatus != "" {
+		return rpcError(call)
 	}
 	if call.Status >= 500 || call.Status >= 400 && !call.Server {
 		return statusText(call.Status)

@@ -40,6 +40,8 @@ const (
 	packetDrops
 	httpServerDuration
 	httpClientDuration
+	rpcServerDuration
+	rpcClientDuration
 	instrumentCount
 )
 
@@ -50,7 +52,7 @@ var (
 	rttBounds = []float64{0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5}
 	// From a request's worth to half a day.
 	lifeBounds = []float64{0.001, 0.01, 0.1, 1, 10, 60, 300, 1800, 7200, 43200}
-	// As the HTTP conventions advise.
+	// As the HTTP and RPC conventions advise.
 	httpBounds = []float64{0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
 )
 
@@ -106,6 +108,12 @@ var instruments = [instrumentCount]Instrument{
 	httpClientDuration: {"http.client.request.duration", "s",
 		"Duration of HTTP client requests.",
 		Histogram, []string{attrMethod, attrURLScheme, attrStatusCode, attrErrorType, attrProtocolVersion, attrServerAddress, attrServerPort}, nil, httpBounds},
+	rpcServerDuration: {"rpc.server.call.duration", "s",
+		"Duration of incoming remote procedure calls.",
+		Histogram, []string{attrRPCSystem, attrRPCMethod, attrRPCStatus, attrErrorType, attrServerAddress, attrServerPort}, nil, httpBounds},
+	rpcClientDuration: {"rpc.client.call.duration", "s",
+		"Duration of outgoing remote procedure calls.",
+		Histogram, []string{attrRPCSystem, attrRPCMethod, attrRPCStatus, attrErrorType, attrServerAddress, attrServerPort}, nil, httpBounds},
 }
 
 // Instruments are all metrics that may be emitted, in the order in which they are. To be read only.

@@ -33,6 +33,8 @@ func everything(options Options) pmetric.Metrics {
 	failed := get(2, true)
 	failed.Status = 503
 	p.Call(failed, p.get(2))
+	p.Call(echo(1, false, "NOT_FOUND"), p.get(1))
+	p.Call(echo(2, true, "NOT_FOUND"), p.get(2))
 	process, inPod, nobody := wire.OwnerRef{TGID: curlPID}, wire.OwnerRef{CgroupID: podCgroup}, wire.OwnerRef{Netns: 4026531840}
 	return p.collect(
 		wire.Count{Key: wire.CountKey{Owner: process, Kind: wire.RecordRetransmit, Reason: wire.RetransmitFast, HasReason: 1, Direction: wire.DirectionTransmit}, Value: 3},
@@ -179,7 +181,7 @@ func TestOwnersBeyondTheLimitAreOneResourceThatSaysSo(t *testing.T) {
 }
 
 func TestCallsBeyondTheLimitOfAttributesFold(t *testing.T) {
-	p := newPipeline(Options{MaxSets: 5})
+	p := newPipeline(Options{MaxSets: 7})
 	p.Conn(client(1, startNs+1e9, wire.RecordConnOpen))
 	for status := range 20 {
 		call := get(1, false)

@@ -68,7 +68,7 @@ func (s *Spans) of(o owner.Owner) ptrace.SpanSlice {
 	return spans
 }
 
-// Add makes a span by the HTTP conventions.
+// Add makes a span by the HTTP conventions, or by those of RPC.
 //
 // Its times are those of the first byte of the request and the last byte of the answer; where one of the
 // two was not seen, the nearest that was stands in its place, and Capture or Error says that it was not.
@@ -92,8 +92,15 @@ func (s *Spans) Add(in Span) {
 
 	attributes := span.Attributes()
 	attributes.EnsureCapacity(24)
-	span.SetName(s.request(call, in.Conn, attributes))
-	s.response(call, attributes)
+	if call.RPC != "" {
+		span.SetName(rpcAttributes(call, attributes))
+	} else {
+		span.SetName(s.request(call, in.Conn, attributes))
+		s.response(call, attributes)
+	}
+	attributes.PutStr(attrProtocolName, "http")
+	putStr(attributes, attrProtocolVersion, call.ProtocolVersion)
+	putStr(attributes, attrUserAgent, keep(call.UserAgent))
 	if in.Conn != nil {
 		ends(call, in.Conn, attributes)
 	}
@@ -105,7 +112,7 @@ func (s *Spans) Add(in Span) {
 		attributes.PutStr(attrCapture, call.Capture.String())
 	}
 	for _, header := range call.Headers {
-		putHeader(header, attributes)
+		putHeader(call, header, attributes)
 	}
 }
 
@@ -122,7 +129,7 @@ func (s *Spans) request(call *l7.Call, c *conn.Connection, to pcommon.Map) (name
 		to.PutStr(attrMethod, method)
 		name = method
 	}
-	target := parseTarget(call.Method, call.Target)
+	target := targetOf(call)
 	to.PutStr(attrURLScheme, target.scheme)
 	path, query := keep(target.path), ""
 	putStr(to, attrURLPath, path)
@@ -139,7 +146,6 @@ func (s *Spans) request(call *l7.Call, c *conn.Connection, to pcommon.Map) (name
 	if call.RequestBody >= 0 {
 		to.PutInt(attrRequestBodySize, call.RequestBody)
 	}
-	putStr(to, attrUserAgent, keep(call.UserAgent))
 	return name
 }
 
@@ -162,8 +168,6 @@ func fullURL(call *l7.Call, target *target, path, query string) string {
 }
 
 func (s *Spans) response(call *l7.Call, to pcommon.Map) {
-	to.PutStr(attrProtocolName, "http")
-	putStr(to, attrProtocolVersion, call.ProtocolVersion)
 	if call.Status != 0 {
 		to.PutInt(attrStatusCode, int64(call.Status))
 	}
@@ -190,11 +194,19 @@ func ends(call *l7.Call, c *conn.Connection, to pcommon.Map) {
 // into.
 func keep(s string) string { return strings.Clone(text(s)) }
 
-func putHeader(header l7.Header, to pcommon.Map) {
-	name := attrRequestHeader + header.Name
-	if header.Response {
-		name = attrResponseHeader + header.Name
+func putHeader(call *l7.Call, header l7.Header, to pcommon.Map) {
+	var name string
+	switch {
+	case call.RPC != "" && header.Response:
+		name = attrRPCResponseMetadata
+	case call.RPC != "":
+		name = attrRPCRequestMetadata
+	case header.Response:
+		name = attrResponseHeader
+	default:
+		name = attrRequestHeader
 	}
+	name += header.Name
 	values, ok := to.Get(name)
 	if !ok {
 		values = to.PutEmpty(name)

@@ -57,7 +57,9 @@ func TestSpansAreAsTheGoldenFileSays(t *testing.T) {
 	orphan := get(9, false)
 	orphan.Authority = ""
 	add(orphan)
-	assert.Equal(t, 4, s.Len())
+	add(echo(1, false, "NOT_FOUND"))
+	add(echo(2, true, "OK"))
+	assert.Equal(t, 6, s.Len())
 	traces := s.Take()
 	assert.Zero(t, s.Len())
 	goldenTraces(t, "spans", traces)

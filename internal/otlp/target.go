@@ -4,9 +4,20 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
 )
 
 const redacted = "REDACTED"
+
+// targetOf is the target of a call; HTTP/2 says the scheme beside it.
+func targetOf(call *l7.Call) target {
+	to := parseTarget(call.Method, call.Target)
+	if call.Scheme != "" {
+		to.scheme = call.Scheme
+	}
+	return to
+}
 
 // target is a request target taken apart (RFC 9112 section 3.2). What a form does not have is empty.
 type target struct {
