@@ -40,6 +40,11 @@ static __always_inline struct payload_scratch *buffer_scratch(int direction)
 	return bpf_map_lookup_elem(&scratch, &index);
 }
 
+static __always_inline bool buffer_readable(const struct buffer *buffer)
+{
+	return buffer->segments || buffer->size;
+}
+
 static __always_inline bool buffer_segment(const struct buffer *buffer, __u32 index, struct iovec *segment)
 {
 	const struct iovec *from = buffer->segments + index;
@@ -78,7 +83,7 @@ static __always_inline __u32 buffer_copy(const struct buffer *buffer, __u8 *data
 	return done > MAX_CAPTURE ? MAX_CAPTURE : done;
 }
 
-/* The first bytes of the first segment that has any. */
+/* The first bytes, of the first segment if there are several. */
 static __always_inline __u32 buffer_peek(const struct buffer *buffer, __u8 *bytes, __u32 size, __u32 length)
 {
 	const void *base = buffer->base;

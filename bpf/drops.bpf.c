@@ -17,6 +17,7 @@
 volatile const __u32 reason_not_specified = 0;
 volatile const __u32 reason_no_socket = 0;
 volatile const __u32 reason_invalid_syn = 0;
+volatile const __u32 reason_invalid_seq = 0; /* only where it is that of keep-alive probes too, before 6.6 */
 /* One bit per reason that is noise. */
 volatile const __u64 noise_reasons[NOISE_REASON_WORDS] = {};
 /* Functions whose frees are noise when they give no reason, some of them not if the packet is a SYN. */
@@ -24,6 +25,9 @@ volatile const __u32 noise_count = 0;
 volatile const __u64 noise_start[MAX_NOISE] = {};
 volatile const __u64 noise_end[MAX_NOISE] = {};
 volatile const __u8 noise_unless_syn[MAX_NOISE] = {};
+
+/* The functions are not known: what has no reason may be anything, and is not reported. */
+volatile const __u32 noise_unnamed = 0;
 
 enum noise { NOT_NOISE, NOISE, NOISE_UNLESS_SYN };
 
@@ -39,15 +43,26 @@ static __always_inline enum noise noise_of(__u32 reason, bool has_reason, __u64 
 			return NOT_NOISE;
 		return noise_reasons[(reason >> 6) & (NOISE_REASON_WORDS - 1)] >> (reason & 63) & 1;
 	}
+	if (noise_unnamed)
+		return NOISE;
 	for (__u32 i = 0; i < MAX_NOISE && i < noise_count; i++)
 		if (location >= noise_start[i] && location < noise_end[i])
 			return noise_unless_syn[i] ? NOISE_UNLESS_SYN : NOISE;
 	return NOT_NOISE;
 }
 
+/* A segment without payload: for TCP the packet begins with its header, of which the length is in words. */
+static __always_inline bool is_bare_segment(struct sk_buff *skb)
+{
+	__u8 words = 0;
+	unsigned char *header = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header);
+	bpf_probe_read_kernel(&words, sizeof(words), header + 12);
+	return BPF_CORE_READ(skb, len) == (words >> 4) * 4;
+}
+
 /* What only the packet's headers tell. An ICMP message has no socket when a raw socket got a copy, or when
  * nobody waits for it; a SYN-ACK on a connection is one that was repeated: none of these is a loss. */
-static __always_inline bool packet_is_noise(const struct packet_event *event, enum noise noise)
+static __always_inline bool packet_is_noise(const struct packet_facts *event, struct sk_buff *skb, enum noise noise)
 {
 	__u8 syn = event->has_tcp ? event->tcp_flags & (TCP_FLAG_SYN | TCP_FLAG_ACK) : 0;
 	if (noise == NOISE_UNLESS_SYN)
@@ -56,19 +71,25 @@ static __always_inline bool packet_is_noise(const struct packet_event *event, en
 		return false;
 	if (event->reason == reason_invalid_syn)
 		return syn == (TCP_FLAG_SYN | TCP_FLAG_ACK);
+	if (reason_invalid_seq && event->reason == reason_invalid_seq)
+		return event->tcp_flags == TCP_FLAG_ACK && is_bare_segment(skb);
 	return event->reason == reason_no_socket &&
 	       (event->pair.protocol == IPPROTO_ICMP || event->pair.protocol == IPPROTO_ICMPV6);
 }
 
-/* Received packets carry the index of the device they came in on (__netif_receive_skb_core). */
-static __always_inline __u8 drop_direction(struct sk_buff *skb, struct sock *rx_sk)
+/* Received packets carry the index of the device they came in on (__netif_receive_skb_core). One that is at
+ * another device now has been forwarded and is on its way out. */
+static __always_inline __u8 drop_direction(const struct packet_facts *event, struct sk_buff *skb, struct sock *rx_sk)
 {
-	if (rx_sk || BPF_CORE_READ(skb, skb_iif))
+	if (rx_sk)
 		return DIRECTION_RECEIVE;
+	__u32 in = BPF_CORE_READ(skb, skb_iif);
+	if (in)
+		return event->ifindex && event->ifindex != in ? DIRECTION_TRANSMIT : DIRECTION_RECEIVE;
 	return BPF_CORE_READ(skb, sk) ? DIRECTION_TRANSMIT : DIRECTION_UNKNOWN;
 }
 
-static __always_inline void socket_tuple(struct packet_event *event, struct sock *sk)
+static __always_inline void socket_tuple(struct packet_facts *event, struct sock *sk)
 {
 	if (event->pair.protocol)
 		return;
@@ -95,12 +116,12 @@ static __always_inline bool is_traffic(struct sk_buff *skb, struct sock *sk)
 }
 
 static __always_inline void drop(void *ctx, struct sk_buff *skb, struct sock *sk, struct conn *conn, __u64 location,
-				 __u32 reason, bool has_reason, __u8 direction, enum noise noise)
+				 __u32 reason, bool has_reason, struct sock *rx_sk, enum noise noise)
 {
-	struct packet_event event = {};
+	struct packet_facts event = {};
 	__u32 device_netns = packet_device(&event, skb);
 
-	event.direction = direction;
+	event.direction = drop_direction(&event, skb, rx_sk);
 	event.location = location;
 	event.reason = reason;
 	event.has_reason = has_reason;
@@ -113,7 +134,7 @@ static __always_inline void drop(void *ctx, struct sk_buff *skb, struct sock *sk
 			return;
 	}
 	packet_headers(&event, skb);
-	if (packet_is_noise(&event, noise))
+	if (packet_is_noise(&event, skb, noise))
 		return;
 	if (sk && socket_is_tcp(sk, false))
 		socket_tuple(&event, sk);
@@ -141,14 +162,14 @@ int kfree_skb(__u64 *ctx)
 		return 0;
 	if (bpf_core_field_exists(((struct trace_event_raw_kfree_skb___rx_sk *)0)->rx_sk))
 		sk = (struct sock *)ctx[3];
-	__u8 direction = drop_direction(skb, sk);
+	struct sock *rx_sk = sk;
 	if (!sk)
 		sk = skb->sk;
 	if (!is_traffic(skb, sk))
 		return 0;
 	if (sk && state_is_full(BPF_CORE_READ(sk, __sk_common.skc_state)))
 		conn = conn_lookup(sk, true);
-	drop(ctx, skb, sk, conn, location, reason, has_reason, direction, noise);
+	drop(ctx, skb, sk, conn, location, reason, has_reason, rx_sk, noise);
 	return 0;
 }
 

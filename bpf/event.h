@@ -8,6 +8,11 @@
 #include "conn.h"
 #include "limit.h"
 
+/* A struct packet_event but for its stack. */
+struct packet_facts {
+	PACKET_FIELDS
+};
+
 /* Set by the loader: take the kernel stack of reported events of a kind. */
 volatile const __u32 stack_enabled[RECORD_KIND_MAX] = {};
 
@@ -20,7 +25,7 @@ struct {
 	__type(value, __u64);
 } counts SEC(".maps");
 
-static __always_inline void count_event(const struct packet_event *event, __u32 kind, __u32 packets)
+static __always_inline void count_event(const struct packet_facts *event, __u32 kind, __u32 packets)
 {
 	struct count_key key = {
 		.owner = event->owner,
@@ -45,7 +50,7 @@ static __always_inline void count_event(const struct packet_event *event, __u32 
 
 /* The part of an event that a socket tells. False: not in scope. A connection's state is looked up first:
  * where there is one, it is in scope and its owner may name a process. */
-static __always_inline bool event_from_socket(struct packet_event *event, struct sock *sk, struct conn *conn,
+static __always_inline bool event_from_socket(struct packet_facts *event, struct sock *sk, struct conn *conn,
 					      const bool typed)
 {
 	event->tcp_state = READ(typed, sk, __sk_common.skc_state);
@@ -63,7 +68,7 @@ static __always_inline bool event_from_socket(struct packet_event *event, struct
 }
 
 /* Counts the event and reports a copy of it. It may stand for several packets. */
-static __always_inline void event_send_packets(void *ctx, struct packet_event *event, __u32 kind, __u32 packets)
+static __always_inline void event_send_packets(void *ctx, struct packet_facts *event, __u32 kind, __u32 packets)
 {
 	count_event(event, kind, packets);
 	stat_kind(kind, STAT_SEEN);
@@ -82,7 +87,7 @@ static __always_inline void event_send_packets(void *ctx, struct packet_event *e
 	record_submit(record, kind);
 }
 
-static __always_inline void event_send(void *ctx, struct packet_event *event, __u32 kind)
+static __always_inline void event_send(void *ctx, struct packet_facts *event, __u32 kind)
 {
 	event_send_packets(ctx, event, kind, 1);
 }

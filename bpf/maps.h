@@ -37,7 +37,7 @@ static __always_inline void stat_add(__u32 index)
 {
 	__u64 *value = bpf_map_lookup_elem(&stats, &index);
 	if (value)
-		*value += 1;
+		__sync_fetch_and_add(value, 1); /* a program may be interrupted by another one here */
 }
 
 static __always_inline void stat_kind(__u32 kind, enum stat stat)

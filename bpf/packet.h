@@ -24,14 +24,28 @@ struct tcp_header {
 #define IPV6_HEADER 40
 #define IPPROTO_UDP 17
 
+/* TCP takes the device off a packet (tcp_v4_rcv), the route stays for a while. */
+static __always_inline __u32 packet_route_netns(struct sk_buff *skb)
+{
+	__u32 netns = 0;
+	if (!bpf_core_field_exists(((struct dst_entry *)0)->dev))
+		return 0;
+	struct dst_entry *route = (struct dst_entry *)(BPF_CORE_READ(skb, _skb_refdst) & ~1UL); /* SKB_DST_NOREF */
+	if (!route || BPF_CORE_READ_INTO(&netns, route, dev, nd_net.net, ns.inum))
+		return 0;
+	return netns;
+}
+
 /* The device, where skb->dev holds one: TCP and UDP keep other things there once a packet is theirs
  * (dev_scratch), which then is no address that can be read or no device with an index. */
-static __always_inline __u32 packet_device(struct packet_event *event, struct sk_buff *skb)
+static __always_inline __u32 packet_device(struct packet_facts *event, struct sk_buff *skb)
 {
 	struct net_device *device = BPF_CORE_READ(skb, dev);
 	__u32 netns = 0;
-	if (!device || BPF_CORE_READ_INTO(&netns, device, nd_net.net, ns.inum))
+	if (!bpf_core_field_exists(((possible_net_t *)0)->net))
 		return 0;
+	if (!device || BPF_CORE_READ_INTO(&netns, device, nd_net.net, ns.inum))
+		return packet_route_netns(skb);
 	int ifindex = BPF_CORE_READ(device, ifindex);
 	if (ifindex <= 0)
 		return 0;
@@ -40,7 +54,7 @@ static __always_inline __u32 packet_device(struct packet_event *event, struct sk
 	return netns;
 }
 
-static __always_inline void packet_ports(struct packet_event *event, unsigned char *head, __u32 offset)
+static __always_inline void packet_ports(struct packet_facts *event, unsigned char *head, __u32 offset)
 {
 	struct tcp_header header = {};
 	if (event->pair.protocol == IPPROTO_TCP) {
@@ -59,7 +73,7 @@ static __always_inline void packet_ports(struct packet_event *event, unsigned ch
 }
 
 /* Addresses, ports and TCP header from the packet's own bytes. False: there is no IP header (yet). */
-static __always_inline bool packet_headers(struct packet_event *event, struct sk_buff *skb)
+static __always_inline bool packet_headers(struct packet_facts *event, struct sk_buff *skb)
 {
 	unsigned char *head = BPF_CORE_READ(skb, head);
 	__u32 network = BPF_CORE_READ(skb, network_header);

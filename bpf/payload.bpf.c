@@ -35,27 +35,35 @@ enum { SEND, RECEIVE };
 
 /* Set by the loader. */
 volatile const __u32 capture_bytes = 4096;
+volatile const __u64 payload_room = ~0ULL; /* bytes in the ring buffer above which payload is given up */
 /* Of tcp_recvmsg: (sk, msg, len, nonblock, flags, addr_len) up to 5.18, then without nonblock; from 7.1
  * without addr_len too. */
 volatile const __u32 recvmsg_arguments = 5;
 
-/* Method, space, and the start of a target; or a status line. Any method of upper-case letters and
- * hyphens, as in the registry of RFC 9110 section 16.1. */
+/* A status line, or a method (upper-case letters and hyphens, as in the registry of RFC 9110 section 16.1), a
+ * space and what a request-target begins with (RFC 9112 section 3.2). Fewer bytes that fit so far will do. */
 static __always_inline bool is_http(const __u8 *bytes, __u32 length)
 {
 	static const char version[] = "HTTP/1.";
-	bool matches = true;
+	bool matches = length > 0;
 	for (__u32 i = 0; i < sizeof(version) - 1; i++)
 		if (i < length && bytes[i] != version[i])
 			matches = false;
-	if (matches && length)
+	if (matches)
 		return true;
 	for (__u32 i = 0; i < PEEK_BYTES; i++) {
 		if (i >= length)
 			return i > 0;
 		__u8 c = bytes[i];
-		if (c == ' ')
-			return i > 2;
+		if (c == ' ') {
+			if (i <= 2)
+				return false;
+			if (i + 1 >= length || i + 1 >= PEEK_BYTES)
+				return true;
+			__u8 target = bytes[i + 1];
+			/* C: CONNECT, with a host */
+			return target == '/' || target == '*' || target == 'h' || target == 'H' || bytes[0] == 'C';
+		}
 		if (c != '-' && (c < 'A' || c > 'Z'))
 			return false;
 	}
@@ -132,11 +140,11 @@ static __always_inline struct conn *tap_conn(struct sock *sk, const bool typed)
 	return conn_adopt(sk, &owner, typed);
 }
 
-/* A send begins. Only the first of a call counts, which may be told of several times. */
-static __always_inline void send_started(struct sock *sk, const bool typed)
+/* A send begins. A hook that is passed several times in one call keeps the first time. */
+static __always_inline void send_started(struct sock *sk, const bool once, const bool typed)
 {
 	struct conn *conn = tap_conn(sk, typed);
-	if (conn && !conn->send_ns)
+	if (conn && (once || !conn->send_ns))
 		conn->send_ns = bpf_ktime_get_ns();
 }
 
@@ -148,40 +156,23 @@ static __always_inline void send_failed(struct sock *sk, const bool typed)
 		conn->send_ns = 0;
 }
 
-/* One call on a connection that moved `length` bytes, described by `buffer`. */
-static __always_inline void payload(struct conn *conn, struct sock *sk, int direction, __u32 length,
-				    const struct buffer *buffer, const bool typed)
+/* "HTTP/1.1 101": what follows is another protocol's. */
+static __always_inline bool switches(const __u8 *data, __u32 captured)
 {
-	struct tcp_sock *tp = typed ? bpf_skc_to_tcp_sock(sk) : (struct tcp_sock *)sk;
-	if (!tp)
-		return;
-	if (!conn->owner.tgid && !(conn->flags & CONN_TGID_AMBIGUOUS))
-		conn_set_process(conn);
-	if (!classify(conn, buffer, length, direction))
-		return;
+	return captured >= 12 && data[0] == 'H' && data[9] == '1' && data[10] == '0' && data[11] == '1';
+}
 
-	__u64 now = bpf_ktime_get_ns();
-	if (!conn->announced)
-		announce(conn, sk, tp, now, typed);
-	if (conn->burst_direction != direction + 1) {
-		conn->burst_direction = direction + 1;
-		conn->burst = 0;
-	}
-	__u32 room = conn->burst < capture_bytes ? capture_bytes - conn->burst : 0;
-	conn->burst = conn->burst + length < conn->burst ? ~0U : conn->burst + length;
+/* The rest of the ring buffer is kept for the records that sums depend on. */
+static __always_inline bool ring_has_room(void)
+{
+	return bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) < payload_room;
+}
 
-	stat_kind(RECORD_PAYLOAD, STAT_SEEN);
-	struct payload_scratch *scratch = buffer_scratch(direction);
-	if (!scratch) {
-		stat_kind(RECORD_PAYLOAD, STAT_LOST);
-		return;
-	}
-	__u32 wanted = length < room ? length : room;
-	__u32 captured = buffer_copy(buffer, scratch->data, wanted);
-	struct payload_record *record = &scratch->record;
-	record_header(&record->header, RECORD_PAYLOAD, direction == SEND && conn->send_ns ? conn->send_ns : now);
-	if (direction == SEND)
-		conn->send_ns = 0;
+static __always_inline void payload_fill(struct payload_record *record, struct conn *conn, struct tcp_sock *tp,
+					 int direction, __u64 time, __u32 length, __u32 wanted, __u32 captured,
+					 const bool typed)
+{
+	record_header(&record->header, RECORD_PAYLOAD, time);
 	record->conn_id = conn->id;
 	record->sequence = position(tp, direction, typed) - length;
 	record->length = length;
@@ -196,10 +187,68 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 	if (wanted < length)
 		record->flags |= PAYLOAD_CUT;
 	record->pad[0] = record->pad[1] = 0;
-	if (bpf_ringbuf_output(&records, scratch, sizeof(*record) + captured, BPF_RB_NO_WAKEUP))
+}
+
+/* One call on a connection that moved `length` bytes, described by `buffer`. */
+static __always_inline void payload(struct conn *conn, struct sock *sk, int direction, __u32 length,
+				    const struct buffer *buffer, const bool typed)
+{
+	struct tcp_sock *tp = typed ? bpf_skc_to_tcp_sock(sk) : (struct tcp_sock *)sk;
+	if (!tp)
+		return;
+	__u64 started = 0;
+	if (direction == SEND) {
+		started = conn->send_ns;
+		conn->send_ns = 0;
+	}
+	if (!conn->owner.tgid && !(conn->flags & CONN_TGID_AMBIGUOUS))
+		conn_set_process(conn);
+	/* Above TLS in the kernel the bytes are plain text and the sequence numbers another stream's. */
+	if (conn->l7 == L7_UNKNOWN && READ(typed, tp, inet_conn.icsk_ulp_ops)) {
+		conn->l7 = L7_OTHER;
+		return;
+	}
+	if (!classify(conn, buffer, length, direction))
+		return;
+
+	__u64 now = bpf_ktime_get_ns();
+	if (!conn->announced)
+		announce(conn, sk, tp, now, typed);
+	if (conn->burst_direction != direction + 1) {
+		conn->burst_direction = direction + 1;
+		conn->burst = 0;
+	}
+	__u32 room = conn->burst < capture_bytes ? capture_bytes - conn->burst : 0;
+	conn->burst = conn->burst + length < conn->burst ? ~0U : conn->burst + length;
+	__u32 wanted = length < room ? length : room;
+	__u64 time = started ? started : now;
+
+	stat_kind(RECORD_PAYLOAD, STAT_SEEN);
+	if (!ring_has_room()) {
+		stat_kind(RECORD_PAYLOAD, STAT_LOST);
+		return;
+	}
+	if (!wanted || !buffer_readable(buffer)) {
+		struct payload_record *record = record_reserve(RECORD_PAYLOAD, sizeof(*record));
+		if (!record)
+			return;
+		payload_fill(record, conn, tp, direction, time, length, wanted, 0, typed);
+		record_submit(record, RECORD_PAYLOAD);
+		return;
+	}
+	struct payload_scratch *scratch = buffer_scratch(direction);
+	if (!scratch) {
+		stat_kind(RECORD_PAYLOAD, STAT_LOST);
+		return;
+	}
+	__u32 captured = buffer_copy(buffer, scratch->data, wanted);
+	payload_fill(&scratch->record, conn, tp, direction, time, length, wanted, captured, typed);
+	if (bpf_ringbuf_output(&records, scratch, sizeof(scratch->record) + captured, BPF_RB_NO_WAKEUP))
 		stat_kind(RECORD_PAYLOAD, STAT_LOST);
 	else
 		stat_kind(RECORD_PAYLOAD, STAT_SUBMITTED);
+	if (switches(scratch->data, captured))
+		conn->l7 = L7_OTHER;
 }
 
 static __always_inline void message(struct sock *sk, struct msghdr *msg, int direction, int flags, long result,
@@ -221,7 +270,7 @@ static __always_inline void message(struct sock *sk, struct msghdr *msg, int dir
 SEC("fentry/tcp_sendmsg_locked")
 int BPF_PROG(tcp_sendmsg_start, struct sock *sk)
 {
-	send_started(sk, true);
+	send_started(sk, true, true);
 	return 0;
 }
 
@@ -277,7 +326,23 @@ int BPF_PROG(sendpages_exit, struct sock *sk, struct page *page, int offset, siz
 	return 0;
 }
 
-/* Tracepoints: the socket is given, the buffer is that of the system call the task is in. */
+/* The socket behind a file descriptor of the current task, NULL if there is none. */
+static __always_inline struct sock *descriptor_socket(__u32 fd)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file *file = NULL;
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
+	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	struct socket *socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}
+
+/* Tracepoints: the socket is given, the buffer is that of the system call the task is in, if that is a call on
+ * this socket: the kernel sends and receives for itself too, and io_uring at any system call's end. */
 static __always_inline void socket_call(struct sock *sk, int direction, int flags, int result)
 {
 	if (direction == SEND && result <= 0)
@@ -291,7 +356,8 @@ static __always_inline void socket_call(struct sock *sk, int direction, int flag
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct buffer buffer = {};
 	struct syscall call;
-	if (!(direction == RECEIVE && flags & MSG_TRUNC) && syscall_decode(&call, regs, direction))
+	if (!(direction == RECEIVE && flags & MSG_TRUNC) && syscall_decode(&call, regs, direction) &&
+	    descriptor_socket(call.fd) == sk)
 		buffer_from_syscall(&buffer, &call, result);
 	payload(conn, sk, direction, result, &buffer, true);
 }
@@ -299,7 +365,7 @@ static __always_inline void socket_call(struct sock *sk, int direction, int flag
 SEC("tp_btf/tcp_sendmsg_locked")
 int BPF_PROG(tcp_sendmsg_locked, struct sock *sk)
 {
-	send_started(sk, true);
+	send_started(sk, false, true);
 	return 0;
 }
 
@@ -367,7 +433,7 @@ int tcp_sendmsg_enter(struct pt_regs *regs)
 {
 	struct sock *sk = (struct sock *)PT_REGS_PARM1_CORE(regs);
 	call_started(sk, (struct msghdr *)PT_REGS_PARM2_CORE(regs), 0, SEND);
-	send_started(sk, false);
+	send_started(sk, true, false);
 	return 0;
 }
 
@@ -414,20 +480,6 @@ int tcp_recvmsg_return(struct pt_regs *regs)
 }
 
 /* System call: the socket is behind the file descriptor, if it is still open. */
-static __always_inline struct sock *descriptor_socket(__u32 fd)
-{
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file *file = NULL;
-	if (fd >= BPF_CORE_READ(table, max_fds))
-		return NULL;
-	bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
-	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return NULL;
-	struct socket *socket = BPF_CORE_READ(file, private_data);
-	return BPF_CORE_READ(socket, sk);
-}
-
 static __always_inline void system_call(struct syscall *call, int direction, long result)
 {
 	if (call->flags & (MSG_PEEK | MSG_ERRQUEUE))

@@ -25,7 +25,7 @@ int tcp_send_reset(__u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	struct sk_buff *skb = (struct sk_buff *)ctx[1];
-	struct packet_event event = {.direction = DIRECTION_TRANSMIT};
+	struct packet_facts event = {.direction = DIRECTION_TRANSMIT};
 	struct conn *conn = NULL;
 
 	if (bpf_core_field_exists(((struct trace_event_raw_tcp_send_reset___reason *)0)->reason)) {
@@ -59,7 +59,7 @@ int tcp_send_reset(__u64 *ctx)
 SEC("tp_btf/tcp_receive_reset")
 int BPF_PROG(tcp_receive_reset, struct sock *sk)
 {
-	struct packet_event event = {.direction = DIRECTION_RECEIVE};
+	struct packet_facts event = {.direction = DIRECTION_RECEIVE};
 	struct conn *conn = conn_lookup(sk, true);
 	if (!event_from_socket(&event, sk, conn, false))
 		return 0;

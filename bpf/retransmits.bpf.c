@@ -35,7 +35,7 @@ int tcp_retransmit_skb(__u64 *ctx)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	struct sk_buff *skb = (struct sk_buff *)ctx[1];
-	struct packet_event event = {.direction = DIRECTION_TRANSMIT, .has_reason = 1};
+	struct packet_facts event = {.direction = DIRECTION_TRANSMIT, .has_reason = 1};
 
 	/* Newer kernels fire also for a segment that could not be sent. */
 	if (bpf_core_field_exists(((struct trace_event_raw_tcp_retransmit_skb___err *)0)->err) && (int)ctx[2])
@@ -60,7 +60,7 @@ int tcp_retransmit_skb(__u64 *ctx)
 SEC("tp_btf/tcp_retransmit_synack")
 int BPF_PROG(tcp_retransmit_synack, struct sock *listener, struct request_sock *request)
 {
-	struct packet_event event = {.direction = DIRECTION_TRANSMIT, .has_reason = 1};
+	struct packet_facts event = {.direction = DIRECTION_TRANSMIT, .has_reason = 1};
 	if (!socket_owner(&event.owner, listener, true))
 		return 0;
 	event.tcp_state = TCP_NEW_SYN_RECV;

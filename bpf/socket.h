@@ -21,6 +21,8 @@ static __always_inline bool state_is_full(__u8 state)
 
 static __always_inline __u32 socket_netns(struct sock *sk, const bool typed)
 {
+	if (!bpf_core_field_exists(((possible_net_t *)0)->net)) /* a kernel without namespaces */
+		return 0;
 	if (typed)
 		return sk->__sk_common.skc_net.net->ns.inum;
 	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
@@ -29,6 +31,8 @@ static __always_inline __u32 socket_netns(struct sock *sk, const bool typed)
 /* The cgroup v2 of a full socket; NULL where the kernel keeps something else there (sock_cgroup_data). */
 static __always_inline struct cgroup *socket_cgroup(struct sock *sk)
 {
+	if (!bpf_core_field_exists(((struct sock *)0)->sk_cgrp_data)) /* a kernel without them */
+		return NULL;
 	if (bpf_core_field_exists(((struct sock_cgroup_data *)0)->cgroup))
 		return BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
 	struct sock_cgroup_data___val *data = (void *)__builtin_preserve_access_index(&sk->sk_cgrp_data);
@@ -112,7 +116,8 @@ static __always_inline void address_from_v4(__u8 address[16], __be32 v4)
 
 static __always_inline void socket_pair(struct address_pair *pair, struct sock *sk, const bool typed)
 {
-	if (READ(typed, sk, __sk_common.skc_family) == AF_INET6) {
+	if (READ(typed, sk, __sk_common.skc_family) == AF_INET6 &&
+	    bpf_core_field_exists(((struct sock_common *)0)->skc_v6_daddr)) {
 		BPF_CORE_READ_INTO((struct in6_addr *)pair->local, sk, __sk_common.skc_v6_rcv_saddr);
 		BPF_CORE_READ_INTO((struct in6_addr *)pair->remote, sk, __sk_common.skc_v6_daddr);
 	} else {

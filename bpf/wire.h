@@ -121,29 +121,33 @@ enum tcp_fields {
 
 #define STACK_DEPTH 24
 
+/* The fields without the stack: that is too large for a program's own stack, where an event is put together. */
+#define PACKET_FIELDS                                                                                                  \
+	struct record_header header;                                                                                   \
+	__u64 conn_id; /* 0: no connection of ours */                                                                  \
+	struct owner_ref owner;                                                                                        \
+	struct address_pair pair;                                                                                      \
+	__u64 location;	      /* kernel address that dropped the packet; 0: none */                                    \
+	__u32 reason;	      /* skb_drop_reason, sk_rst_reason or enum retransmit_type; by header.kind */             \
+	__u32 length;	      /* bytes of the packet as the kernel held it */                                          \
+	__u32 sequence;	      /* with TCP_SEQUENCE */                                                                  \
+	__u32 acknowledgment; /* with TCP_HEADER, as tcp_flags */                                                      \
+	__u32 ifindex;	      /* 0: none */                                                                            \
+	__u16 ether_type;                                                                                              \
+	__u8 direction; /* enum packet_direction */                                                                    \
+	__u8 tcp_flags;                                                                                                \
+	__u8 has_reason;  /* 0: this kernel gives none, location is all there is */                                    \
+	__u8 has_tcp;	  /* enum tcp_fields */                                                                        \
+	__u8 tcp_state;	  /* of the socket, 0: none */                                                                 \
+	__u8 stack_depth; /* frames in stack[] */                                                                      \
+	__u8 pad[4];                                                                                                   \
+	__u8 ifname[16];                                                                                               \
+	__u8 comm[16]; /* of owner.tgid */
+
 /* A drop, reset or retransmit. pair.local is the packet's source, pair.remote its destination: for a
  * packet that is only forwarded no end is local. */
 struct packet_event {
-	struct record_header header;
-	__u64 conn_id; /* 0: no connection of ours */
-	struct owner_ref owner;
-	struct address_pair pair;
-	__u64 location;	      /* kernel address that dropped the packet; 0: none */
-	__u32 reason;	      /* skb_drop_reason, sk_rst_reason or enum retransmit_type; by header.kind */
-	__u32 length;	      /* bytes of the packet as the kernel held it */
-	__u32 sequence;	      /* with TCP_SEQUENCE */
-	__u32 acknowledgment; /* with TCP_HEADER, as tcp_flags */
-	__u32 ifindex;	      /* 0: none */
-	__u16 ether_type;
-	__u8 direction; /* enum packet_direction */
-	__u8 tcp_flags;
-	__u8 has_reason;  /* 0: this kernel gives none, location is all there is */
-	__u8 has_tcp;	  /* enum tcp_fields */
-	__u8 tcp_state;	  /* of the socket, 0: none */
-	__u8 stack_depth; /* frames in stack[] */
-	__u8 pad[4];
-	__u8 ifname[16];
-	__u8 comm[16]; /* of owner.tgid */
+	PACKET_FIELDS
 	__u64 stack[STACK_DEPTH];
 };
 

@@ -64,6 +64,7 @@ func (e *end) contains(other *end) bool {
 type call struct {
 	client, server *end
 	since          time.Time // when the first of the two came
+	shown          bool      // told of as a call of one span
 }
 
 func (c *call) first() *end {
@@ -136,17 +137,20 @@ func (p *pairing) add(e end, now time.Time) *call {
 	if !c.client.contains(c.server) {
 		p.outside++
 	}
+	if c.shown {
+		return nil
+	}
 	return c
 }
 
 // alone gives the calls whose other end has not come in time, oldest first.
 func (p *pairing) alone(now time.Time) []*call {
 	var calls []*call
-	for key, c := range p.waiting {
-		if now.Sub(c.since) < partnerWait {
+	for _, c := range p.waiting {
+		if c.shown || now.Sub(c.since) < partnerWait {
 			continue
 		}
-		delete(p.waiting, key)
+		c.shown = true // and still counted as joined if it comes: a slow reader takes the answer long after it was given
 		calls = append(calls, c)
 	}
 	slices.SortFunc(calls, func(a, b *call) int { return a.first().start.Compare(b.first().start) })

@@ -8,7 +8,7 @@ const lostAfter = 2
 
 // add makes the Connection of a first record, nil where the table is full.
 func (t *Table) add(r *wire.ConnRecord) *Connection {
-	if len(t.byID) >= t.options.MaxConnections {
+	if len(t.byID) >= t.options.MaxConnections && !t.letGo() {
 		return nil
 	}
 	c := t.free
@@ -56,13 +56,23 @@ func (t *Table) end(c *Connection) {
 func (t *Table) advance(timeNs uint64) {
 	t.now = max(t.now, timeNs)
 	for c := t.ended.head; c != nil && c.endedNs+uint64(t.options.Linger) < t.now; c = t.ended.head {
-		if t.ended.head = c.next; t.ended.head == nil {
-			t.ended.tail = nil
-		}
-		delete(t.byID, c.id)
-		*c = Connection{next: t.free}
-		t.free = c
+		t.letGo()
 	}
+}
+
+// letGo forgets the connection that ended longest ago; false: there is none.
+func (t *Table) letGo() bool {
+	c := t.ended.head
+	if c == nil {
+		return false
+	}
+	if t.ended.head = c.next; t.ended.head == nil {
+		t.ended.tail = nil
+	}
+	delete(t.byID, c.id)
+	*c = Connection{next: t.free}
+	t.free = c
+	return true
 }
 
 // Collect ends a collection at timeNs (CLOCK_MONOTONIC; offsetNs as in wire.Collection): it takes the
@@ -96,6 +106,14 @@ func (t *Table) Collect(timeNs uint64, offsetNs int64) {
 	t.owners.Sweep()
 	t.collection++
 	t.sinceNs, t.offsetNs = timeNs, offsetNs
+}
+
+// NoSnapshot says, before Collect, that the live connections were not told of in this collection: that one is
+// missing means nothing then.
+func (t *Table) NoSnapshot() {
+	for _, c := range t.live {
+		c.lastCollection = t.collection
+	}
 }
 
 func (c *Connection) gauge() {

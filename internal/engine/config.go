@@ -36,7 +36,7 @@ type Trace struct {
 }
 
 // Sink takes what the engine made. A signal that nobody wants is nil there and is not built. The engine
-// calls it from one goroutine.
+// calls each function from one goroutine, the three at the same time.
 type Sink struct {
 	Metrics func(context.Context, pmetric.Metrics) error
 	Logs    func(context.Context, plog.Logs) error

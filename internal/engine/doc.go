@@ -5,6 +5,7 @@
 //	                 └> calls ───────┼─> spans ───┼─> sink
 //	                 └> events ──────┴─> logs ────┘
 //
-// One goroutine takes the records and owns all state. A second one hands finished batches to the sink, so
-// that a slow exporter does not keep the first from emptying the kernel's ring buffer.
+// One goroutine takes the records and owns all state. Another per signal hands finished batches to the sink,
+// so that a slow exporter keeps neither the first from emptying the kernel's ring buffer nor the other
+// signals waiting; what it is too slow for is lost and counted.
 package engine

@@ -35,6 +35,8 @@ type Stats struct {
 	Calls       l7.Stats
 	Spans       SpanStats
 	Logs        uint64 // log records made
+	// Lost are the items of batches that the sink was too slow for.
+	Lost struct{ Metrics, Logs, Spans uint64 }
 }
 
 // SpanStats are the books of calls: Calls = Spans + Unsampled + OverLimit + Unwanted.
@@ -108,9 +110,9 @@ func open(config Config, logger *zap.Logger) (wire.Source, error) {
 // Run works until ctx ends or the recording does, hands over what is left and closes the source.
 func (e *Engine) Run(ctx context.Context) error {
 	defer e.Close()
-	out := newOutput(ctx)
-	defer out.close()
-	return e.source.Run(ctx, newPipeline(e, out))
+	p := newPipeline(ctx, e)
+	defer p.close()
+	return e.source.Run(ctx, p)
 }
 
 // Close releases the source. Needed only where Run is not called.

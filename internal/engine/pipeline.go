@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
@@ -16,7 +17,7 @@ const batchItems = 1000
 // pipeline is the wire.Handler of an engine: all its state, in one goroutine.
 type pipeline struct {
 	engine  *Engine
-	out     *output
+	out     struct{ metrics, logs, spans *output }
 	facts   wire.Facts
 	table   *conn.Table
 	calls   *l7.Tracker
@@ -28,12 +29,11 @@ type pipeline struct {
 	stats   Stats
 }
 
-func newPipeline(e *Engine, out *output) *pipeline {
+func newPipeline(ctx context.Context, e *Engine) *pipeline {
 	facts := e.source.Facts()
 	environment := otlp.Environment{Owners: owner.NewResolver(facts), Facts: facts}
 	p := &pipeline{
 		engine:  e,
-		out:     out,
 		facts:   facts,
 		table:   conn.New(e.config.OTLP.Connections(), environment.Owners),
 		metrics: otlp.NewMetrics(e.config.OTLP, environment),
@@ -43,7 +43,27 @@ func newPipeline(e *Engine, out *output) *pipeline {
 		answers: newAnswers(),
 	}
 	p.calls = l7.NewTracker(e.config.L7, p.call)
+	p.out.metrics, p.out.logs, p.out.spans = newOutput(ctx), newOutput(ctx), newOutput(ctx)
 	return p
+}
+
+// close hands over what is queued.
+func (p *pipeline) close() {
+	var all sync.WaitGroup
+	for _, out := range []*output{p.out.metrics, p.out.logs, p.out.spans} {
+		all.Go(out.close)
+	}
+	all.Wait()
+	p.publish()
+}
+
+// send queues a batch of so many items. A recording can wait, the kernel cannot.
+func (p *pipeline) send(to *output, items int, lost *uint64, batch func(context.Context)) {
+	if p.engine.config.Replay != "" {
+		to.wait(batch)
+	} else if !to.put(batch) {
+		*lost += uint64(items)
+	}
 }
 
 // Begin implements wire.Handler.
@@ -163,13 +183,16 @@ func (p *pipeline) Flush(timeNs uint64) {
 
 // Collect implements wire.Handler.
 func (p *pipeline) Collect(collection *wire.Collection) {
+	if !collection.Snapshot {
+		p.table.NoSnapshot()
+	}
 	p.table.Collect(collection.TimeNs, collection.OffsetNs)
 	p.answers.sweep(func(id uint64) bool { _, known := p.table.Get(id); return known })
 	p.logs.SetOffset(collection.OffsetNs)
 	p.spans.SetOffset(collection.OffsetNs)
 	metrics := p.metrics.Collect(collection, p.table)
-	if sink := p.engine.sink.Metrics; sink != nil && metrics.DataPointCount() > 0 {
-		p.out.put(func(ctx context.Context) { _ = sink(ctx, metrics) })
+	if sink, points := p.engine.sink.Metrics, metrics.DataPointCount(); sink != nil && points > 0 {
+		p.send(p.out.metrics, points, &p.stats.Lost.Metrics, func(ctx context.Context) { _ = sink(ctx, metrics) })
 	}
 	p.stats.Kernel = collection.Stats
 	p.publish()
@@ -187,7 +210,7 @@ func (p *pipeline) sendSpans() {
 		return
 	}
 	traces, sink := p.spans.Take(), p.engine.sink.Traces
-	p.out.put(func(ctx context.Context) { _ = sink(ctx, traces) })
+	p.send(p.out.spans, traces.SpanCount(), &p.stats.Lost.Spans, func(ctx context.Context) { _ = sink(ctx, traces) })
 }
 
 func (p *pipeline) sendLogs() {
@@ -195,7 +218,7 @@ func (p *pipeline) sendLogs() {
 		return
 	}
 	logs, sink := p.logs.Take(), p.engine.sink.Logs
-	p.out.put(func(ctx context.Context) { _ = sink(ctx, logs) })
+	p.send(p.out.logs, logs.LogRecordCount(), &p.stats.Lost.Logs, func(ctx context.Context) { _ = sink(ctx, logs) })
 }
 
 // publish makes the books readable for others. What a sink refused is its own to count.

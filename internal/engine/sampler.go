@@ -37,7 +37,7 @@ func newSampler(trace Trace) sampler {
 	s := sampler{networks: trace.JoinNetworks}
 	s.threshold = uint64(math.Round((1 - trace.Ratio) * (randomBits + 1)))
 	if trace.PerSecond > 0 {
-		s.intervalNs = uint64(float64(time.Second) / trace.PerSecond)
+		s.intervalNs = max(1, uint64(float64(time.Second)/trace.PerSecond))
 	}
 	return s
 }

@@ -14,6 +14,7 @@ type capability struct {
 	load      func() (*ebpf.CollectionSpec, error)
 	hooks     []hook
 	constants map[string]any // values for the object's constants, beside those that all objects share
+	refused   string         // why it would do more harm than good here; empty: it would not
 }
 
 // A hook is a way to serve a capability: programs that are loaded and attached together.

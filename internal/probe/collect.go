@@ -5,10 +5,10 @@ package probe
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/cilium/ebpf"
+	"go.uber.org/zap"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
@@ -20,26 +20,33 @@ const (
 	statMax        = statConnsFull + 1
 )
 
-// collect hands over the live connections, the counts and the kernel half's own books.
-func (s *source) collect(handler wire.Handler) error {
-	if s.snapshot != nil {
-		if err := s.snapshot.each(handler); err != nil {
-			return fmt.Errorf("walk connections: %w", err)
-		}
-	}
+// collect hands over the live connections, the counts and the kernel half's own books. A part that cannot be
+// read now is left out of this collection: sums are cumulative, the next one makes up for it.
+func (s *source) collect(handler wire.Handler) {
 	collection := wire.Collection{}
+	if s.snapshot != nil {
+		err := s.snapshot.each(handler)
+		collection.Snapshot = err == nil
+		s.complain("walk connections", err)
+	}
 	collection.TimeNs, collection.OffsetNs = clocks()
 	if m := s.loader.shared("counts"); m != nil {
-		if err := s.counts.read(m); err != nil {
-			return fmt.Errorf("read counts: %w", err)
-		}
+		s.complain("read counts", s.counts.read(m))
 		collection.Counts = s.counts.counts
 	}
-	if err := s.readStats(&collection.Stats); err != nil {
-		return fmt.Errorf("read statistics: %w", err)
-	}
+	s.complain("read statistics", s.readStats(&collection.Stats))
 	handler.Collect(&collection)
-	return nil
+}
+
+// complain logs the first of a row of failures.
+func (s *source) complain(what string, err error) {
+	if s.failing == nil {
+		s.failing = map[string]bool{}
+	}
+	if err != nil && !s.failing[what] {
+		s.logger.Warn("A part of the collection is left out", zap.String("part", what), zap.Error(err))
+	}
+	s.failing[what] = err != nil
 }
 
 func (s *source) readStats(stats *wire.KernelStats) error {

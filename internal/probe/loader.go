@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -64,6 +65,10 @@ func (l *loader) serve(c capability) *served {
 	status := wire.ProbeStatus{Capability: c.name}
 	defer func() { l.statuses = append(l.statuses, status) }()
 	for _, h := range c.hooks {
+		if c.refused != "" {
+			status.Refused = append(status.Refused, wire.Refusal{Hook: h.name, Reason: c.refused})
+			continue
+		}
 		s, err := l.try(c, h)
 		if err == nil {
 			status.Hook = h.name
@@ -220,6 +225,18 @@ func (l *loader) close() {
 	for _, m := range l.maps {
 		m.Close()
 	}
+}
+
+// withdraw gives up a capability whose hook was accepted and is not any more.
+func (l *loader) withdraw(s *served, reason error) {
+	for i := range l.statuses {
+		if status := &l.statuses[i]; status.Capability == s.capability {
+			status.Refused = append(status.Refused, wire.Refusal{Hook: status.Hook, Reason: reason.Error()})
+			status.Hook = ""
+		}
+	}
+	s.close()
+	l.served = slices.DeleteFunc(l.served, func(other *served) bool { return other == s })
 }
 
 // avoided: is a hook named by a pattern, which is a kind (fexit) or a whole name?

@@ -1,3 +1,5 @@
+//go:build linux && (amd64 || arm64)
+
 package probe
 
 // Frees that are no loss. A drop is something that the network or the application misses; these packets
@@ -64,6 +66,8 @@ type noise struct {
 	notSpecified uint32 // the reason that says that there is none
 	noSocket     uint32
 	invalidSYN   uint32
+	// TCP_INVALID_SEQUENCE where there is no TCP_OLD_SEQUENCE yet: then a keep-alive probe has it too.
+	invalidSequence uint32
 }
 
 const maxNoise = 48 // MAX_NOISE of bpf/config.h
@@ -71,6 +75,7 @@ const maxNoise = 48 // MAX_NOISE of bpf/config.h
 // newNoise resolves the table: reasons through the running kernel's enum, functions through its symbols.
 func newNoise(reasons map[uint32]string, lookup func(string) (address, size uint64, ok bool)) noise {
 	var n noise
+	hasOldSequence := false
 	for value, name := range reasons {
 		if _, ok := noiseReasons[name]; ok && value < uint32(len(n.reasons)*64) {
 			n.reasons[value/64] |= 1 << (value % 64)
@@ -82,7 +87,14 @@ func newNoise(reasons map[uint32]string, lookup func(string) (address, size uint
 			n.noSocket = value
 		case "SKB_DROP_REASON_TCP_INVALID_SYN":
 			n.invalidSYN = value
+		case "SKB_DROP_REASON_TCP_INVALID_SEQUENCE":
+			n.invalidSequence = value
+		case "SKB_DROP_REASON_TCP_OLD_SEQUENCE":
+			hasOldSequence = true
 		}
+	}
+	if hasOldSequence {
+		n.invalidSequence = 0
 	}
 	for name, function := range noiseFunctions {
 		address, size, ok := lookup(name)
@@ -99,6 +111,9 @@ func newNoise(reasons map[uint32]string, lookup func(string) (address, size uint
 	return n
 }
 
+// blind says that there is nothing to tell noise by: neither reasons nor symbols.
+func (n *noise) blind() bool { return n.count == 0 && n.notSpecified == 0 && n.noSocket == 0 }
+
 func (n *noise) constants() map[string]any {
 	return map[string]any{
 		"noise_reasons":        n.reasons,
@@ -106,8 +121,10 @@ func (n *noise) constants() map[string]any {
 		"noise_end":            n.end,
 		"noise_unless_syn":     n.syn,
 		"noise_count":          n.count,
+		"noise_unnamed":        boolean(n.count == 0), // without symbols, what has no reason cannot be told
 		"reason_no_socket":     n.noSocket,
 		"reason_invalid_syn":   n.invalidSYN,
+		"reason_invalid_seq":   n.invalidSequence,
 		"reason_not_specified": n.notSpecified,
 	}
 }

@@ -6,7 +6,7 @@ import "github.com/ebpfnet/ebpfnetreceiver/bpf"
 
 // payload taps what applications send and receive. All hooks make the same records; bpf/payload.bpf.c
 // says how they differ in what they can see.
-func payload(captureBytes int, types kernelTypes) capability {
+func payload(captureBytes, ringBytes int, types kernelTypes) capability {
 	fexit := []attachment{tracing("tcp_sendmsg_start"), tracing("tcp_sendmsg_exit"), tracing("tcp_recvmsg_exit")}
 	tracepoints := []attachment{tracing("sock_send_length"), tracing("sock_recv_length")}
 	if types.hasTracepoint("tcp_sendmsg_locked") { // from 6.16
@@ -41,6 +41,7 @@ func payload(captureBytes int, types kernelTypes) capability {
 		},
 		constants: map[string]any{
 			"capture_bytes":     uint32(captureBytes),
+			"payload_room":      uint64(ringBytes) * 3 / 4,
 			"recvmsg_arguments": uint32(types.arguments("tcp_recvmsg")),
 		},
 	}

@@ -46,7 +46,7 @@ func (c Config) addLimits(constants map[string]any) {
 	} {
 		stack[kind] = boolean(events.Stack)
 		if events.PerSecond > 0 {
-			interval[kind] = uint64(float64(time.Second) / events.PerSecond)
+			interval[kind] = max(1, uint64(float64(time.Second)/events.PerSecond))
 			burst[kind] = max(interval[kind], uint64(time.Second))
 		}
 	}

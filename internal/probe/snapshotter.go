@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
@@ -57,8 +58,11 @@ func (s *snapshotter) each(handler wire.Handler) error {
 			}
 		}
 		held = copy(s.buffer, s.buffer[used:held])
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF):
 			return nil
+		case errors.Is(err, unix.EAGAIN):
+			continue
 		}
 		if err != nil {
 			return err
@@ -94,6 +98,10 @@ func runIterator(program *ebpf.Program) error {
 		return err
 	}
 	defer reader.Close()
-	_, err = io.Copy(io.Discard, reader)
-	return err
+	for {
+		// After a million objects without output the kernel wants to be asked again (bpf_seq_read).
+		if _, err = io.Copy(io.Discard, reader); !errors.Is(err, unix.EAGAIN) {
+			return err
+		}
+	}
 }

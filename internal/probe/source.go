@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,8 +38,9 @@ type source struct {
 	startNs  uint64
 	offsetNs int64
 	counts   countTable
-	record   ringbuf.Record // reused
-	unknown  uint64         // records that could not be decoded
+	failing  map[string]bool // parts of the last collection that could not be read
+	record   ringbuf.Record  // reused
+	unknown  sync.Once       // a record could not be decoded
 }
 
 // Open loads and attaches everything that config asks for: from its return on nothing is missed, as long as
@@ -95,7 +97,7 @@ func (s *source) load(types kernelTypes) error {
 	l.byAddress = trial.serve(connections()) == nil
 	trial.close()
 	if s.config.Payload.Enabled {
-		if tap := l.serve(payload(s.config.Payload.CaptureBytes, types)); tap != nil && tap.hook.byAddress {
+		if tap := l.serve(payload(s.config.Payload.CaptureBytes, s.config.RingBytes, types)); tap != nil && tap.hook.byAddress {
 			l.byAddress = true
 		}
 	}
@@ -151,12 +153,12 @@ func (s *source) start() error {
 		s.logger.Warn("Connections that are older than this receiver are met when they next send or receive",
 			zap.Error(err))
 	}
-	for _, served := range s.loader.served {
+	for _, served := range slices.Clone(s.loader.served) {
 		if served.capability == "connections" {
 			continue
 		}
 		if err := served.attach(); err != nil {
-			return fmt.Errorf("%s: %w", served.capability, err)
+			s.loader.withdraw(served, err)
 		}
 	}
 	return nil
@@ -193,9 +195,7 @@ func (s *source) Run(ctx context.Context, handler wire.Handler) error {
 				if collectAt = collectAt.Add(s.config.CollectionInterval); collectAt.Before(at) {
 					collectAt = at.Add(s.config.CollectionInterval)
 				}
-				if err := s.collect(handler); err != nil {
-					return err
-				}
+				s.collect(handler)
 			}
 		}
 	}
@@ -207,19 +207,19 @@ func (s *source) finish(handler wire.Handler) error {
 	if err := s.drain(handler); err != nil {
 		return err
 	}
-	err := s.collect(handler)
+	s.collect(handler)
 	now, _ := clocks()
 	handler.Flush(now)
-	return err
+	return nil
 }
 
-// drain hands over every record that is in the ring buffer now.
+// drain hands over the records that are in the ring buffer now; not those that come meanwhile, or a host that
+// makes them as fast as they are read would get nothing else done.
 func (s *source) drain(handler wire.Handler) error {
-	if s.reader.AvailableBytes() == 0 {
-		return nil // no system call: most looks of an idle host end here
-	}
+	const recordHeader = 8 // BPF_RINGBUF_HDR_SZ
+	left := s.reader.AvailableBytes()
 	s.reader.SetDeadline(time.Unix(1, 0)) // in the past: read what is there, wait for nothing
-	for {
+	for left > 0 {
 		err := s.reader.ReadInto(&s.record)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -227,10 +227,15 @@ func (s *source) drain(handler wire.Handler) error {
 		case err != nil:
 			return fmt.Errorf("read ring buffer: %w", err)
 		}
+		left -= recordHeader + (len(s.record.RawSample)+7)&^7
 		if err := wire.Dispatch(s.record.RawSample, handler); err != nil {
-			s.unknown++
+			// The two halves are built together, so this is a fault of this program and not of the host.
+			s.unknown.Do(func() {
+				s.logger.Error("A kernel record cannot be read; it and others like it are lost", zap.Error(err))
+			})
 		}
 	}
+	return nil
 }
 
 func (s *source) detach() {

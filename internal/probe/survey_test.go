@@ -110,7 +110,7 @@ func capabilities(types kernelTypes, byAddress bool) []capability {
 	return slices.Concat(
 		[]capability{
 			connections(), snapshot(byAddress), adoption(byAddress),
-			payload(everything().Payload.CaptureBytes, types), drops(noise),
+			payload(everything().Payload.CaptureBytes, 8<<20, types), drops(noise),
 		},
 		resets(), retransmits(),
 	)

@@ -39,6 +39,7 @@ func appendBegin(b []byte, begin *wire.Begin) []byte {
 func appendCollection(b []byte, c *wire.Collection) []byte {
 	b = binary.AppendUvarint(b, c.TimeNs)
 	b = binary.AppendVarint(b, c.OffsetNs)
+	b = appendBool(b, c.Snapshot)
 	b = binary.AppendUvarint(b, uint64(len(c.Stats.Kinds)))
 	for i := range c.Stats.Kinds {
 		kind := &c.Stats.Kinds[i]
@@ -153,7 +154,7 @@ func decodeBegin(body []byte) (*wire.Begin, bool) {
 
 func decodeCollection(body []byte) (*wire.Collection, bool) {
 	d := decoder{rest: body}
-	c := &wire.Collection{TimeNs: d.uvarint(), OffsetNs: d.varint()}
+	c := &wire.Collection{TimeNs: d.uvarint(), OffsetNs: d.varint(), Snapshot: d.bool()}
 	for i := range d.length(4) {
 		kind := wire.KindStats{Seen: d.uvarint(), Submitted: d.uvarint(), Suppressed: d.uvarint(), Lost: d.uvarint()}
 		if i >= len(c.Stats.Kinds) {

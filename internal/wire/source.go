@@ -60,6 +60,7 @@ type Refusal struct {
 type Collection struct {
 	TimeNs   uint64
 	OffsetNs int64 // as in Begin, measured anew
+	Snapshot bool  // every live connection was told of before this
 	Counts   []Count
 	Stats    KernelStats
 }
