@@ -86,6 +86,7 @@ func TestTheBooksOfTheEngineAreRead(t *testing.T) {
 		point[int64](0, "event", "abandoned"), point[int64](3, "event", "closed"), point[int64](0, "event", "lost_close"),
 	}, ignoreTimes)
 	metadatatest.AssertEqualEbpfNetLimits(t, telemetry, []metricdata.DataPoint[int64]{
+		point[int64](0, "limit", "metrics_queue"), point[int64](0, "limit", "logs_queue"), point[int64](0, "limit", "traces_queue"),
 		point[int64](0, "limit", "kernel_connections"), point[int64](0, "limit", "kernel_counts"),
 		point[int64](2, "limit", "connections"), point[int64](0, "limit", "attributes"),
 	}, ignoreTimes)

@@ -137,6 +137,9 @@ func (t *Table) observe(c *Connection, r *wire.ConnRecord) {
 		return
 	}
 	c.lastCollection = t.collection
+	if c.owner != nil && !c.owner.Known() { // its container may have been too new to be known
+		t.own(c, r.Header.TimeNs)
+	}
 	if r.Header.TimeNs < c.seenNs {
 		t.stats.Ignored++
 		return

@@ -15,6 +15,9 @@ import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
+// maxRecording bounds the file of a recording that was forgotten: 1 GiB.
+const maxRecording = 1 << 30
+
 // ErrUnsupported is why New fails on systems without a live source.
 var ErrUnsupported = probe.ErrUnsupported
 
@@ -96,7 +99,8 @@ func open(config Config, logger *zap.Logger) (wire.Source, error) {
 		return source, err
 	}
 	recorded, err := recording.Record(source, config.Record, recording.Options{
-		OnStop: func(err error) { logger.Error("The recording ended early", zap.Error(err)) },
+		MaxBytes: maxRecording,
+		OnStop:   func(err error) { logger.Error("The recording ended early", zap.Error(err)) },
 	})
 	if err != nil {
 		source.Close()

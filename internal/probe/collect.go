@@ -83,46 +83,61 @@ func (s *source) readStats(stats *wire.KernelStats) error {
 	return nil
 }
 
-// countIdleCollections is after how many collections without a change a count makes room for another: 30
-// minutes at the default interval. It ends the series; if it comes back it starts anew.
-const countIdleCollections = 180
+// countIdleCollections is after how many collections without a change a count makes room for another: 5 minutes
+// at the default interval. It ends the series; if it comes back it starts anew.
+const countIdleCollections = 30
 
 // countTable reads the counts map.
 type countTable struct {
-	counts []wire.Count
-	last   map[wire.CountKey]seenCount
+	counts  []wire.Count
+	last    map[wire.CountKey]*seenCount
+	reading uint64 // number of this reading
 }
 
+// seenCount is what is known of a count. What was taken out of the kernel's map stays in base for as long as
+// the count comes back at the next reading, so that it never seems to fall or to stand still.
 type seenCount struct {
-	value uint64
-	idle  int
+	value, base uint64
+	idle        int
+	reading     uint64
 }
 
-// read takes all counts. An entry that has not changed for long is deleted first and reported a last time.
+// read takes all counts, and takes out those that have not changed for long.
 func (t *countTable) read(m *ebpf.Map) error {
 	if t.last == nil {
-		t.last = map[wire.CountKey]seenCount{}
+		t.last = map[wire.CountKey]*seenCount{}
 	}
 	t.counts = t.counts[:0]
+	t.reading++
 	var key wire.CountKey
 	var value uint64
 	iterator := m.Iterate()
 	for iterator.Next(&key, &value) {
 		seen := t.last[key]
-		if seen.idle++; seen.value != value {
-			seen = seenCount{value: value}
+		if seen == nil {
+			seen = &seenCount{}
+			t.last[key] = seen
 		}
-		t.last[key] = seen
-		t.counts = append(t.counts, wire.Count{Key: key, Value: value})
+		if seen.idle++; seen.value != value {
+			seen.idle = 0
+		}
+		seen.value, seen.reading = value, t.reading
+		if seen.idle > countIdleCollections {
+			// From 5.14 both at once; before, what is counted between the two is lost.
+			if m.LookupAndDelete(&key, &value) != nil {
+				if err := m.Delete(&key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+					return err
+				}
+			}
+			seen.base, seen.value, seen.idle = seen.base+value, 0, 0
+		}
+		t.counts = append(t.counts, wire.Count{Key: key, Value: seen.base + seen.value})
 	}
 	if err := iterator.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
 		return err
 	}
 	for key, seen := range t.last {
-		if seen.idle > countIdleCollections {
-			if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-				return err
-			}
+		if seen.reading != t.reading {
 			delete(t.last, key)
 		}
 	}
