@@ -12,7 +12,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
 // shortConnections makes connections of one request each, a few at a time.
@@ -55,23 +54,19 @@ func TestHealthyConnectionsAreNotBlamed(t *testing.T) {
 
 	require.EqualValues(t, total, client["TcpActiveOpens"])
 	for _, role := range []string{"client", "server"} {
-		assert.EqualValues(t, total, o.sum("network.tcp.connection.opened", "network.tcp.handshake.role", role), role)
-		assert.EqualValues(t, total, o.sum("network.tcp.connection.closed", "network.tcp.handshake.role", role), role)
+		o.assertAll(total, o.sum("network.tcp.connection.opened", "network.tcp.handshake.role", role), role)
+		o.assertAll(total, o.sum("network.tcp.connection.closed", "network.tcp.handshake.role", role), role)
 	}
-	assert.Equal(t, map[string]int64{"local_fin": int64(total), "remote_fin": int64(total)},
-		o.by("network.tcp.close.reason", "network.tcp.connection.closed"))
-	assert.Len(t, o.spans(ptrace.SpanKindClient), total)
-	assert.Len(t, o.spans(ptrace.SpanKindServer), total)
+	reasons := o.by("network.tcp.close.reason", "network.tcp.connection.closed")
+	assert.Len(t, reasons, 2, "%v", reasons)
+	o.assertAll(total, reasons["local_fin"], reasons)
+	o.assertAll(total, reasons["remote_fin"], reasons)
 	requireSpansOf(t, o, server.calls())
 
-	// A slow machine may retransmit in earnest, and reset what then comes too late: whatever nstat counts is to
-	// be told, and nothing else.
+	// A machine that is slow or busy may retransmit in earnest, and reset what then comes too late: whatever
+	// nstat counts is to be told, and nothing else.
 	retransmits := client["TcpRetransSegs"] + served["TcpRetransSegs"]
 	resets := client["TcpOutRsts"] + served["TcpOutRsts"]
-	if !inLab() {
-		assert.Zero(t, retransmits)
-		assert.Zero(t, resets)
-	}
 	if olderThan(t, 6, 10) {
 		resets = 0 // there is no socket any more for what comes too late
 	}

@@ -133,9 +133,26 @@ func (o *observer) finish() {
 		conns := stats.Connections
 		assert.Equal(o.t, conns.Seen, conns.Opened+conns.Adopted+conns.Failed+conns.Abandoned+conns.Handshaking, "%+v", conns)
 		assert.Equal(o.t, conns.Opened+conns.Adopted, conns.Live+conns.Closed+conns.LostClose, "%+v", conns)
-		assert.Zero(o.t, conns.LostClose, "connections whose end was not seen")
+		assert.LessOrEqual(o.t, conns.LostClose, o.skipped(), "connections whose end was not seen")
 		assert.Equal(o.t, stats.Spans.Calls, stats.Spans.Spans, "%+v", stats.Spans)
 	})
+}
+
+// skipped is how many runs of its programs the kernel left out, and has counted: it runs no program of this
+// kind on a CPU where one is under way already, and where tasks can be preempted in the middle of one (7.x)
+// that happens. What was not seen is missing then, but nothing may be wrong.
+func (o *observer) skipped() (runs uint64) {
+	for _, program := range o.engine.Stats().Kernel.Programs {
+		runs += program.Misses
+	}
+	return runs
+}
+
+// assertAll: as many as there were, less at most what the kernel skipped.
+func (o *observer) assertAll(want int, got int64, what ...any) {
+	o.t.Helper()
+	assert.LessOrEqual(o.t, got, int64(want), what...)
+	assert.GreaterOrEqual(o.t, got+int64(o.skipped()), int64(want), what...)
 }
 
 // hook is the hook that serves a capability; where there is none, why.

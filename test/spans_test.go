@@ -109,7 +109,6 @@ func TestEachRequestIsOneClientAndOneServerSpan(t *testing.T) {
 		o.stop()
 
 		requireSpansOf(t, o, server.calls())
-		require.EqualValues(t, 2*connections*each, o.engine.Stats().Spans.Spans)
 		require.NotZero(t, o.engine.Stats().Kernel.Kinds[wire.RecordPayload].Seen)
 	})
 }
@@ -118,13 +117,16 @@ func TestEachRequestIsOneClientAndOneServerSpan(t *testing.T) {
 // and there are no others.
 func requireSpansOf(t *testing.T, o *observer, log map[call]int) {
 	t.Helper()
-	servers := spansByCall(t, o.spans(ptrace.SpanKindServer), "client.port")
-	clients := spansByCall(t, o.spans(ptrace.SpanKindClient), "network.local.port")
-	requireSameCalls(t, log, counted(servers), "server spans")
-	requireSameCalls(t, log, counted(clients), "client spans")
-	ids := map[string]bool{}
+	servers := o.spansByCall(ptrace.SpanKindServer, "client.port")
+	clients := o.spansByCall(ptrace.SpanKindClient, "network.local.port")
+	if skipped := o.skipped(); skipped > 0 {
+		t.Logf("the kernel skipped %d runs; of %d calls %d and %d were seen whole", skipped, len(log), len(clients), len(servers))
+	}
+	requireSameCalls(t, o, log, count(servers), "server spans")
+	requireSameCalls(t, o, log, count(clients), "client spans")
+	ids, joined := map[string]bool{}, 0
 	for at, spans := range servers {
-		if len(spans) != 1 {
+		if len(spans) != 1 || len(clients[at]) != 1 {
 			continue // the log does not tell such calls apart
 		}
 		client, server := clients[at][0], spans[0]
@@ -132,26 +134,32 @@ func requireSpansOf(t *testing.T, o *observer, log map[call]int) {
 		require.Equal(t, client.SpanID(), server.ParentSpanID(), "%v", at)
 		require.True(t, client.ParentSpanID().IsEmpty(), "%v", at)
 		ids[client.SpanID().String()], ids[server.SpanID().String()] = true, true
+		joined++
 	}
-	require.Len(t, ids, 2*len(servers), "span ids are used once")
+	require.Len(t, ids, 2*joined, "span ids are used once")
+	require.NotZero(t, joined)
 }
 
-func spansByCall(t *testing.T, spans []ptrace.Span, port string) map[call][]ptrace.Span {
-	t.Helper()
+// spansByCall are the spans of calls that were seen whole. There are no others, unless the kernel skipped runs.
+func (o *observer) spansByCall(kind ptrace.SpanKind, port string) map[call][]ptrace.Span {
+	o.t.Helper()
 	calls := map[call][]ptrace.Span{}
-	for _, span := range spans {
+	for _, span := range o.spans(kind) {
 		a := span.Attributes()
 		of := call{text(a, port), text(a, "http.request.method"), text(a, "url.path"), text(a, "http.response.status_code")}
+		if text(a, "ebpfnet.capture") != "" {
+			require.NotZerof(o.t, o.skipped(), "%v was not seen whole: %s", of, text(a, "ebpfnet.capture"))
+			continue
+		}
 		calls[of] = append(calls[of], span)
-		require.Emptyf(t, text(a, "ebpfnet.capture"), "%v was not seen whole", of)
-		require.LessOrEqual(t, span.StartTimestamp(), span.EndTimestamp())
+		require.LessOrEqual(o.t, span.StartTimestamp(), span.EndTimestamp())
 		_, queried := a.Get("url.query")
-		require.False(t, queried, "a query string is nobody's business unless asked for")
+		require.False(o.t, queried, "a query string is nobody's business unless asked for")
 	}
 	return calls
 }
 
-func counted(calls map[call][]ptrace.Span) map[call]int {
+func count(calls map[call][]ptrace.Span) map[call]int {
 	counts := map[call]int{}
 	for of, spans := range calls {
 		counts[of] = len(spans)
@@ -160,11 +168,11 @@ func counted(calls map[call][]ptrace.Span) map[call]int {
 }
 
 // requireSameCalls shows the first few differences: there may be thousands.
-func requireSameCalls(t *testing.T, want, got map[call]int, what string) {
+func requireSameCalls(t *testing.T, o *observer, want, got map[call]int, what string) {
 	t.Helper()
 	var differences []string
 	for of := range want {
-		if want[of] != got[of] {
+		if got[of] > want[of] || got[of] < want[of] && o.skipped() == 0 {
 			differences = append(differences, fmt.Sprintf("%v: %d lines, %d spans", of, want[of], got[of]))
 		}
 	}
