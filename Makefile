@@ -141,7 +141,7 @@ deps: deps-test deps-generate ## Install the Debian packages that are missing
 deps-run:
 	@$(install) nginx:nginx curl:curl wrk:wrk ip:iproute2 nft:nftables
 deps-test: deps-run
-	@$(install) qemu-system-x86_64:qemu-system-x86 /usr/bin/busybox:busybox-static cpio:cpio xz:xz-utils \
+	@$(install) qemu-system-x86_64:qemu-system-x86 xz:xz-utils \
 		/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 deps-generate:
 	@$(install) clang-19:clang-19 llvm-strip-19:llvm-19 clang-format-19:clang-format-19 \
