@@ -55,6 +55,10 @@ func Open(config Config, logger *zap.Logger) (wire.Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	return open(config, types, logger)
+}
+
+func open(config Config, types kernelTypes, logger *zap.Logger) (wire.Source, error) {
 	constants, err := config.Scope.constants()
 	if err != nil {
 		return nil, err
