@@ -9,7 +9,8 @@
 
 enum l7_protocol {
 	L7_UNKNOWN,
-	L7_HTTP,
+	L7_HTTP,  /* HTTP/1 */
+	L7_HTTP2, /* of any call the first bytes are copied: frames are everywhere */
 	L7_OTHER, /* nothing that is parsed: its payload is not looked at again */
 };
 

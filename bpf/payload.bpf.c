@@ -7,8 +7,9 @@
  * connection see the same number for the same byte.
  *
  * Bytes are copied up to capture_bytes of each burst, that is until the direction changes or a call begins
- * like a message; what follows (the rest of a body) is recorded by length alone. A connection whose first
- * bytes are not HTTP's stops costing more than the lookup of its state.
+ * like a message; what follows (the rest of a body) is recorded by length alone. Of HTTP/2, up to MAX_CAPTURE of
+ * each call: many small frames are sent in one, and losing sight of one's header is losing all that follow. A
+ * connection whose first bytes are not HTTP's stops costing more than the lookup of its state.
  *
  * Four taps make the same records, in the order of preference:
  *
@@ -70,6 +71,31 @@ static __always_inline bool is_http(const __u8 *bytes, __u32 length)
 	return false;
 }
 
+/* A frame header (RFC 9113 section 4.1) that a connection can be told by. `first` takes only SETTINGS, with which
+ * a server may begin before it has read the client's preface; else it is the start of a call in mid-connection,
+ * where frames begin in nearly all programs. DATA is not taken: too many other protocols look like it. */
+static __always_inline bool is_http2(const __u8 *bytes, __u32 length, bool first)
+{
+	if (length < 9 || bytes[0])
+		return false;
+	__u32 size = bytes[1] << 8 | bytes[2];
+	__u8 type = bytes[3], flags = bytes[4];
+	__u32 stream = bytes[5] << 24 | bytes[6] << 16 | bytes[7] << 8 | bytes[8];
+	if (type == 4) /* SETTINGS */
+		return !stream && size % 6 == 0 && (flags == 0 || (flags == 1 && !size && !first));
+	if (first)
+		return false;
+	if (type == 1) /* HEADERS */
+		return !bytes[5] && stream && size && size <= 16384 && !(flags & ~0x2d);
+	if (type == 3) /* RST_STREAM */
+		return !bytes[5] && stream && size == 4 && !flags;
+	if (type == 6) /* PING */
+		return !stream && size == 8 && !(flags & ~1);
+	if (type == 8) /* WINDOW_UPDATE */
+		return !bytes[5] && size == 4 && !flags;
+	return false;
+}
+
 /* The position of the stream after the call, in sequence numbers. A call that reads the last byte may have
  * gone past the FIN as well. */
 static __always_inline __u32 position(struct tcp_sock *tp, int direction, const bool typed)
@@ -100,6 +126,10 @@ static __always_inline void announce(struct conn *conn, struct sock *sk, struct 
 static __always_inline bool classify(struct conn *conn, const struct buffer *buffer, __u32 length, int direction)
 {
 	__u8 bytes[PEEK_BYTES] = {};
+	if (conn->l7 == L7_HTTP2) {
+		conn->burst = 0;
+		return true;
+	}
 	if (conn->l7 == L7_HTTP) {
 		/* A message in mid-burst: the one before was answered early, or not waited for. */
 		if (conn->burst && conn->burst_direction == direction + 1 &&
@@ -111,7 +141,11 @@ static __always_inline bool classify(struct conn *conn, const struct buffer *buf
 	if (is_http(bytes, peeked)) {
 		/* "PRI * HTTP/2.0" of RFC 9113 section 3.4 */
 		bool http2 = peeked > 3 && bytes[0] == 'P' && bytes[1] == 'R' && bytes[2] == 'I' && bytes[3] == ' ';
-		conn->l7 = http2 ? L7_OTHER : L7_HTTP;
+		conn->l7 = http2 ? L7_HTTP2 : L7_HTTP;
+		return true;
+	}
+	if (is_http2(bytes, peeked, !(conn->flags & CONN_ADOPTED))) {
+		conn->l7 = L7_HTTP2;
 		return true;
 	}
 	/* A connection seen from its start begins with a request; one joined later may be inside a body, and of
@@ -218,7 +252,8 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 		conn->burst_direction = direction + 1;
 		conn->burst = 0;
 	}
-	__u32 room = conn->burst < capture_bytes ? capture_bytes - conn->burst : 0;
+	__u32 limit = conn->l7 == L7_HTTP2 ? MAX_CAPTURE : capture_bytes;
+	__u32 room = conn->burst < limit ? limit - conn->burst : 0;
 	conn->burst = conn->burst + length < conn->burst ? ~0U : conn->burst + length;
 	__u32 wanted = length < room ? length : room;
 	__u64 time = started ? started : now;
@@ -248,7 +283,7 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 	else
 		stat_kind(RECORD_PAYLOAD, STAT_SUBMITTED);
 	if (switches(scratch->data, captured))
-		conn->l7 = L7_OTHER;
+		conn->l7 = L7_UNKNOWN; /* the next call tells: HTTP/2, or nothing that is parsed */
 }
 
 static __always_inline void message(struct sock *sk, struct msghdr *msg, int direction, int flags, long result,

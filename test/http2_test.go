@@ -1,0 +1,193 @@
+//go:build linux && (amd64 || arm64)
+
+package kerneltest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	xhttp2 "golang.org/x/net/http2"
+)
+
+// atATime are how many streams are open on a connection.
+var atATime = []int{1, 2, 10, 100}
+
+func startHTTP2Nginx(t *testing.T, n *namespace, at netip.AddrPort) *nginx {
+	t.Helper()
+	need(t, "nginx")
+	dir := t.TempDir()
+	s := &nginx{t: t, at: at, log: filepath.Join(dir, "access.log")}
+	config := fmt.Sprintf(nginxConfig, dir, at)
+	config = strings.Replace(config, fmt.Sprintf("listen %s;", at), fmt.Sprintf("listen %s http2;", at), 1)
+	file := filepath.Join(dir, "nginx.conf")
+	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "content"), make([]byte, fileSize), 0o644))
+	command := exec.Command("nginx", "-p", dir, "-c", file, "-e", filepath.Join(dir, "error.log"))
+	require.NoError(t, n.start(command))
+	t.Cleanup(func() {
+		require.NoError(t, command.Process.Signal(os.Interrupt))
+		require.NoError(t, command.Wait())
+	})
+	eventually(t, "nginx listens", func() bool {
+		pid, err := os.ReadFile(filepath.Join(dir, "pid"))
+		return err == nil && len(pid) > 0
+	})
+	return s
+}
+
+// requireJoined: each of these calls has one client and one server span, the former the latter's parent, and
+// there are no others.
+func requireJoined(t *testing.T, o *observer, log map[call]int) {
+	t.Helper()
+	servers, clients := o.spans(ptrace.SpanKindServer), o.spans(ptrace.SpanKindClient)
+	requireSameCalls(t, o, log, count(o.spansByCall(ptrace.SpanKindServer, "client.port")), "server spans")
+	requireSameCalls(t, o, log, count(o.spansByCall(ptrace.SpanKindClient, "network.local.port")), "client spans")
+	if o.skipped() > 0 {
+		return // a call may lack one of its spans
+	}
+	parents := map[string]bool{}
+	for _, span := range clients {
+		parents[span.TraceID().String()+span.SpanID().String()] = true
+		require.Equal(t, "2", text(span.Attributes(), "network.protocol.version"))
+		require.Empty(t, text(span.Attributes(), "ebpfnet.capture"))
+	}
+	require.Len(t, parents, len(clients), "span ids are used once")
+	for _, span := range servers {
+		require.Empty(t, text(span.Attributes(), "ebpfnet.capture"))
+		require.True(t, parents[span.TraceID().String()+span.ParentSpanID().String()])
+		delete(parents, span.TraceID().String()+span.ParentSpanID().String())
+	}
+	require.Empty(t, parents)
+}
+
+func TestEachHTTP2RequestOfNginxIsOneClientAndOneServerSpan(t *testing.T) {
+	need(t, "h2load")
+	for _, streams := range atATime {
+		t.Run(fmt.Sprint(streams), func(t *testing.T) {
+			n := newNetwork(t)
+			server := startHTTP2Nginx(t, n.server, n.server.at4(80))
+			o := observe(t, n.settings())
+			requests := scaled(3000)
+			args := []string{"-n", fmt.Sprint(requests), "-c", "4", "-m", fmt.Sprint(streams)}
+			for _, path := range []string{"/a", "/b?secret=1", "/missing/c", "/nothing/d", "/moved/e", "/broken/f"} {
+				args = append(args, "http://"+server.at.String()+path)
+			}
+			n.client.run("h2load", args...)
+			eventually(t, "the log has all requests", func() bool { return server.lines() == requests })
+			o.stop()
+			if streams == 100 {
+				requireTold(t, o, server.calls())
+				return
+			}
+			requireJoined(t, o, server.calls())
+		})
+	}
+}
+
+// requireTold: each of these calls has one client and one server span, of which some may lack the answer, and
+// say so: nginx sends up to 64 buffers in one call, and the kernel half reads 8 of them.
+func requireTold(t *testing.T, o *observer, log map[call]int) {
+	t.Helper()
+	for kind, port := range map[ptrace.SpanKind]string{ptrace.SpanKindServer: "client.port", ptrace.SpanKindClient: "network.local.port"} {
+		left, cut := map[call]int{}, 0
+		status := map[string]string{}
+		for of, times := range log {
+			left[call{of.port, of.method, of.path, ""}] += times
+			status[of.path] = of.status
+		}
+		for _, span := range o.spans(kind) {
+			a := span.Attributes()
+			left[call{text(a, port), text(a, "http.request.method"), text(a, "url.path"), ""}]--
+			if got := text(a, "http.response.status_code"); got != "" {
+				require.Equal(t, status[text(a, "url.path")], got)
+			} else {
+				cut++
+				require.NotEmpty(t, text(a, "ebpfnet.capture"))
+			}
+		}
+		for of, times := range left {
+			require.True(t, times == 0 || times > 0 && o.skipped() > 0, "%v: %d", of, times)
+		}
+		t.Logf("%s spans: %d of %d without their answer", kind, cut, len(o.spans(kind)))
+	}
+}
+
+// goCalls is what a Go server says of the requests that it had.
+type goCalls struct {
+	mu    sync.Mutex
+	calls map[call]int
+}
+
+func (c *goCalls) ServeHTTP(out http.ResponseWriter, in *http.Request) {
+	_, _ = io.Copy(io.Discard, in.Body)
+	status := []int{200, 404, 503, 204}[len(in.URL.Path)%4]
+	out.WriteHeader(status)
+	if status != http.StatusNoContent {
+		_, _ = out.Write(make([]byte, len(in.URL.Path)*997%30000))
+	}
+	_, port, _ := net.SplitHostPort(in.RemoteAddr)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls[call{port, in.Method, in.URL.Path, fmt.Sprint(status)}]++
+}
+
+func TestEachHTTP2RequestOfAGoServerIsOneClientAndOneServerSpan(t *testing.T) {
+	for _, streams := range atATime {
+		t.Run(fmt.Sprint(streams), func(t *testing.T) {
+			n := newNetwork(t)
+			log := &goCalls{calls: map[call]int{}}
+			var plain http.Protocols
+			plain.SetUnencryptedHTTP2(true)
+			server := &http.Server{Handler: log, Protocols: &plain}
+			at := n.server.at4(8080)
+			ended := make(chan error, 1)
+			listener := n.server.listen("tcp4", at)
+			go func() { ended <- server.Serve(listener) }()
+			o := observe(t, n.settings())
+
+			client, err := (&xhttp2.Transport{}).NewClientConn(n.client.dial(at))
+			require.NoError(t, err)
+			each := scaled(1200)
+			next := make(chan int)
+			var busy sync.WaitGroup
+			for range streams {
+				busy.Go(func() {
+					for i := range next {
+						body := strings.NewReader(strings.Repeat("x", i*31%20000))
+						request, err := http.NewRequest([]string{"GET", "POST", "PUT"}[i%3], fmt.Sprintf("http://server.test/%s/%d", strings.Repeat("p", i%17), i), body)
+						assert.NoError(t, err)
+						response, err := client.RoundTrip(request)
+						if assert.NoError(t, err) {
+							_, err = io.Copy(io.Discard, response.Body)
+							assert.NoError(t, err)
+							response.Body.Close()
+						}
+					}
+				})
+			}
+			for i := range each {
+				next <- i
+			}
+			close(next)
+			busy.Wait()
+			require.NoError(t, client.Close())
+			require.NoError(t, server.Shutdown(context.Background()))
+			require.ErrorIs(t, <-ended, http.ErrServerClosed)
+			o.stop()
+			requireJoined(t, o, log.calls)
+		})
+	}
+}
