@@ -54,12 +54,13 @@ func meaning(f *http2.Field) http1.Name { return http1.Name(f.ID & (1<<fieldBits
 // headFields acts on a header block: that of a request, an answer, an interim answer, or trailers.
 func (c *conn) headFields(i int, timeNs uint64) {
 	s, b := &c.h2.sides[i], &c.t.block
-	asks, answers := false, false
+	asks, answers, method := false, false, false
 	status := 0
 	for k := range b.Fields {
 		switch meaning(&b.Fields[k]) {
 		case fieldMethod, fieldPath, fieldAuthority, fieldScheme:
 			asks = true
+			method = method || meaning(&b.Fields[k]) == fieldMethod
 		case fieldStatus:
 			status, answers = parseStatus(b.Fields[k].Value), true
 		}
@@ -72,6 +73,8 @@ func (c *conn) headFields(i int, timeNs uint64) {
 	}
 	switch {
 	case c.requests == undecided:
+	case asks && !method && b.Unknown == 0:
+		c.t.stats.GivenUp[Malformed]++ // RFC 9113 section 8.3.1
 	case asks && answers, asks && c.part(i) == response, answers && c.part(i) == request:
 		c.malformedHTTP2(i) // or not what it was taken for
 	case c.part(i) == request:
