@@ -32,8 +32,10 @@ struct conn {
 	__u8 undecided;	      /* calls whose bytes did not tell the protocol */
 	__u8 burst_direction; /* of the last call */
 	__u8 pad;
-	__u32 burst;   /* bytes moved since the direction changed */
-	__u64 send_ns; /* when the send call that is under way began; 0: none is */
+	__u32 burst;	     /* bytes moved since the direction changed */
+	__u64 send_ns;	     /* when the send call that is under way began; 0: none is */
+	__u32 send_sequence; /* and where in the stream */
+	__u32 pad2;
 };
 
 /* key: the socket; value: its connection; lives as long as the socket. */

@@ -178,8 +178,10 @@ static __always_inline struct conn *tap_conn(struct sock *sk, const bool typed)
 static __always_inline void send_started(struct sock *sk, const bool once, const bool typed)
 {
 	struct conn *conn = tap_conn(sk, typed);
-	if (conn && (once || !conn->send_ns))
+	if (conn && (once || !conn->send_ns)) {
 		conn->send_ns = bpf_ktime_get_ns();
+		conn->send_sequence = BPF_CORE_READ((struct tcp_sock *)sk, write_seq);
+	}
 }
 
 /* A send moved nothing: the next one starts anew. */
@@ -232,7 +234,9 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 		return;
 	__u64 started = 0;
 	if (direction == SEND) {
-		started = conn->send_ns;
+		/* Not that of a call whose end the kernel did not show. */
+		if (conn->send_sequence == READ(typed, tp, write_seq) - length)
+			started = conn->send_ns;
 		conn->send_ns = 0;
 	}
 	if (!conn->owner.tgid && !(conn->flags & CONN_TGID_AMBIGUOUS))
