@@ -78,7 +78,7 @@ vet:
 # What runs in a virtual machine is what runs here: the compiled tests of the packages that touch the kernel. All
 # kernels are tried even if one fails. The last of LABTIMEOUT is the lab's, to say what the guest's kernel said.
 lab := $(cache)/lab
-lab_programs := $(foreach program,nginx ip nft tc ss nstat,-program $(program))
+lab_programs := $(foreach program,nginx h2load ip nft tc ss nstat,-program $(program))
 LABTESTFLAGS ?= -test.v
 
 .PHONY: test-kernels
@@ -141,7 +141,7 @@ deps: deps-test deps-generate ## Install the Debian packages that are missing
 deps-run:
 	@$(install) nginx:nginx curl:curl wrk:wrk ip:iproute2 nft:nftables
 deps-test: deps-run
-	@$(install) qemu-system-x86_64:qemu-system-x86 xz:xz-utils \
+	@$(install) h2load:nghttp2-client qemu-system-x86_64:qemu-system-x86 xz:xz-utils \
 		/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 deps-generate:
 	@$(install) clang-19:clang-19 llvm-strip-19:llvm-19 clang-format-19:clang-format-19 \
