@@ -5,7 +5,6 @@ package kerneltest
 import (
 	"fmt"
 	"io"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -70,19 +69,16 @@ func TestHealthyConnectionsAreNotBlamed(t *testing.T) {
 	if olderThan(t, 6, 10) {
 		resets = 0 // there is no socket any more for what comes too late
 	}
-	assert.Equal(t, retransmits, o.sum("network.tcp.retransmits"), "client %v, server %v", notZero(client), notZero(served))
+	assert.Equal(t, retransmits, o.sum("network.tcp.retransmits"), "client %v, server %v", client, served)
 	assert.Equal(t, resets, o.sum("network.tcp.resets"), summary(o))
 	assert.Len(t, o.events("network.tcp.reset"), int(resets))
-	assert.Empty(t, o.by("network.packet.drop.reason", "network.packet.drops"))
 	assert.Zero(t, o.sum("network.tcp.connection.failed"))
-	for _, name := range []string{"network.packet.drop", "network.tcp.connection.failed"} {
-		for _, record := range o.events(name) {
-			assert.Fail(t, name, "%s\n%s", record.Body().Str(), text(record.Attributes(), "code.stacktrace"))
-		}
+	assert.Empty(t, o.events("network.tcp.connection.failed"))
+	late := map[string]int64{
+		"NO_SOCKET":        client["TcpOutRsts"] + served["TcpOutRsts"],
+		"TCP_RFC7323_PAWS": client["TcpExtPAWSEstab"] + served["TcpExtPAWSEstab"],
 	}
-}
-
-func notZero(counters map[string]int64) map[string]int64 {
-	maps.DeleteFunc(counters, func(_ string, value int64) bool { return value == 0 })
-	return counters
+	for reason, drops := range o.by("network.packet.drop.reason", "network.packet.drops") {
+		assert.LessOrEqual(t, drops, late[reason], "%s: %s", reason, summary(o))
+	}
 }

@@ -47,11 +47,8 @@ func TestDropsOfAQueueAgreeWithTC(t *testing.T) {
 
 			require.Positive(t, dropped)
 			reason := "QDISC_DROP"
-			switch {
-			case olderThan(t, 5, 17):
+			if olderThan(t, 5, 17) {
 				reason = "kfree_skb_list"
-			case olderThan(t, 6, 4):
-				reason = "__dev_queue_xmit"
 			}
 			reasons := o.by("network.packet.drop.reason", "network.packet.drops")
 			assert.Equal(t, map[string]int64{reason: int64(dropped)}, reasons)

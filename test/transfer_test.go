@@ -62,7 +62,6 @@ func TestTransferOfLiveConnectionsAgreesWithSS(t *testing.T) {
 		}
 	}`)
 	o := observe(t, n.settings())
-	clientBefore := n.client.nstat()
 	for _, c := range []struct {
 		port     int
 		pair     pair
@@ -86,7 +85,6 @@ func TestTransferOfLiveConnectionsAgreesWithSS(t *testing.T) {
 	retransmits := n.ends(7102)["client"]().Retrans
 	assert.Positive(t, retransmits)
 	o.stop()
-	assert.Equal(t, n.client.since(clientBefore)["TcpRetransSegs"], o.sum("network.tcp.retransmits"))
 	assert.Equal(t, retransmits, o.sum("network.tcp.retransmits"))
 }
 
