@@ -5,6 +5,9 @@ import "github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 // identify takes over what r knows better than what came before.
 func (t *Table) identify(c *Connection, r *wire.ConnRecord) {
 	c.bits = r.Flags
+	if c.pair.LocalPort == 0 { // a snapshot may come before connect() has chosen the port
+		c.pair = r.Pair
+	}
 	if r.EstablishedNs != 0 {
 		c.establishedNs = r.EstablishedNs
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
@@ -156,4 +157,16 @@ func TestAConnectWithoutAnErrnoIsAbortedOnlyWhereTheApplicationClosedIt(t *testi
 		w.sees(wire.RecordConnFailed, r)
 		assert.Equal(t, []Failure{{want, 1}}, w.only().Failed)
 	}
+}
+
+func TestALocalPortThatIsChosenAfterTheFirstRecordIsKnown(t *testing.T) {
+	w := newWorld(t, Options{})
+	established := w.client(1)
+	begun := established
+	begun.Pair.LocalPort, begun.State, begun.Flags, begun.EstablishedNs = 0, StateSynSent, 0, 0
+	w.sees(wire.RecordConnSnapshot, begun)
+	w.sees(wire.RecordConnOpen, established)
+	c, ok := w.Get(1)
+	require.True(t, ok)
+	assert.Equal(t, established.Pair.LocalAddr(), c.Local())
 }
