@@ -43,10 +43,22 @@ func objects(t *testing.T) map[string]*ebpf.CollectionSpec {
 		require.NoError(t, err)
 		specs[name] = spec
 	}
-	sources, err := filepath.Glob("../../bpf/*.bpf.c")
-	require.NoError(t, err)
-	assert.Len(t, specs, len(sources)-1, "each source but wire.bpf.c has an object that is tested here")
 	return specs
+}
+
+// sources are the files of the kernel half. A test that was compiled and taken elsewhere has not got them.
+func sources(t *testing.T, pattern string) []string {
+	t.Helper()
+	paths, err := filepath.Glob("../../bpf/" + pattern)
+	require.NoError(t, err)
+	if len(paths) == 0 {
+		t.Skip("the sources are not here")
+	}
+	return paths
+}
+
+func TestEachSourceHasAnObjectThatIsTested(t *testing.T) {
+	assert.Len(t, objects(t), len(sources(t, "*.bpf.c"))-1, "all but wire.bpf.c")
 }
 
 func TestNoMapIsKeyedByPacket(t *testing.T) {
@@ -61,10 +73,8 @@ func TestNoMapIsKeyedByPacket(t *testing.T) {
 
 func TestNoProgramWakesTheReader(t *testing.T) {
 	call := regexp.MustCompile(`bpf_ringbuf_(submit|output|discard)\([^;]*;`)
-	sources, err := filepath.Glob("../../bpf/*.[ch]")
-	require.NoError(t, err)
 	found := 0
-	for _, path := range sources {
+	for _, path := range sources(t, "*.[ch]") {
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
 		for _, statement := range call.FindAllString(string(text), -1) {
