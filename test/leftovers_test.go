@@ -66,8 +66,15 @@ func remain(ids map[string][]uint32) (n int) {
 	return n
 }
 
+// namedProbes are those that the kernel knows by a name, which would outlive the process.
+func namedProbes() string {
+	probes, _ := os.ReadFile("/sys/kernel/tracing/kprobe_events") // where tracefs is mounted
+	return string(probes)
+}
+
 func TestNothingIsLeftBehind(t *testing.T) {
 	n := newNetwork(t)
+	named := namedProbes()
 	server := startNginx(t, n.server, n.server.at4(80))
 	require.Empty(t, kernelObjects(t))
 	before := goleak.IgnoreCurrent()
@@ -100,5 +107,6 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		assert.Empty(t, kernelObjects(t))
 		eventually(t, "the kernel has freed all", func() bool { return remain(held) == 0 })
 	})
+	assert.Equal(t, named, namedProbes())
 	goleak.VerifyNone(t, before)
 }
