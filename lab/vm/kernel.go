@@ -17,14 +17,16 @@ type kernelLine struct {
 	name   string
 	prefix string // of the full version; empty for whatever is newest
 	suites []string
+	// preemptible: Debian builds it to preempt itself (PREEMPT_LAZY).
+	preemptible bool
 }
 
 var kernelLines = []kernelLine{
-	{"5.10", "5.10.", []string{"bullseye"}},
-	{"6.1", "6.1.", []string{"bookworm"}},
-	{"6.12", "6.12.", []string{"trixie"}},
-	{"6.18", "6.18.", []string{"trixie", "trixie-backports"}},
-	{"newest", "", []string{"sid"}},
+	{"5.10", "5.10.", []string{"bullseye"}, false},
+	{"6.1", "6.1.", []string{"bookworm"}, false},
+	{"6.12", "6.12.", []string{"trixie"}, false},
+	{"6.18", "6.18.", []string{"trixie", "trixie-backports"}, true},
+	{"newest", "", []string{"sid"}, true},
 }
 
 func findKernelLine(name string) (kernelLine, error) {

@@ -31,7 +31,7 @@ type options struct {
 	kernel, arch, cache, mirror, accel string
 	memory, cpus                       int
 	timeout                            time.Duration
-	label, verbose                     bool
+	label, verbose, fetch              bool
 	programs, env                      []string
 	files, collect                     []filePair
 	foreign                            string // where programs of another architecture are
@@ -76,6 +76,7 @@ func parseFlags(args []string) (options, error) {
 	f.IntVar(&opts.cpus, "cpus", 2, "guest processors")
 	f.DurationVar(&opts.timeout, "timeout", 5*time.Minute, "for boot and test together; fetching a kernel comes on top")
 	f.BoolVar(&opts.label, "label", true, "append /kernel=… to the names of tests and benchmarks")
+	f.BoolVar(&opts.fetch, "fetch", false, "only see to it that the kernel and the programs are here; nothing is run")
 	f.BoolVar(&opts.verbose, "v", false, "say more on standard error, and always print the end of the kernel's log")
 	list := func(to *[]string) func(string) error {
 		return func(s string) error { *to = append(*to, s); return nil }
@@ -95,10 +96,11 @@ func parseFlags(args []string) (options, error) {
 	if err := f.Parse(args); err != nil {
 		return opts, err
 	}
-	if f.NArg() == 0 {
+	if f.NArg() > 0 {
+		opts.binary, opts.args = f.Arg(0), f.Args()[1:]
+	} else if !opts.fetch {
 		return opts, errors.New("nothing to run: … -kernel 6.12 -- foo.test -test.v")
 	}
-	opts.binary, opts.args = f.Arg(0), f.Args()[1:]
 	if _, known := machines[opts.arch]; !known {
 		return opts, fmt.Errorf("-arch %q: amd64 or arm64", opts.arch)
 	}
@@ -129,6 +131,19 @@ func run(ctx context.Context, opts options) (int, error) {
 	if _, err := needTool(machines[opts.arch].program, machines[opts.arch].pkg); err != nil {
 		return statusLab, err
 	}
+	tree, lock, err := fetchKernel(ctx, opts.cache, opts.arch, opts.mirror, line)
+	if err != nil {
+		return statusLab, err
+	}
+	defer lock.Close()
+	if opts.arch != runtime.GOARCH && len(opts.programs) > 0 {
+		if opts.foreign, err = fetchPrograms(ctx, opts.cache, opts.arch, opts.mirror); err != nil {
+			return statusLab, err
+		}
+	}
+	if opts.fetch {
+		return 0, nil
+	}
 	if err := checkArch(opts.binary, opts.arch); err != nil {
 		return statusLab, err
 	}
@@ -137,16 +152,6 @@ func run(ctx context.Context, opts options) (int, error) {
 		return statusLab, err
 	}
 	defer os.RemoveAll(dir)
-	tree, lock, err := fetchKernel(ctx, opts.cache, opts.arch, opts.mirror, line)
-	if err != nil {
-		return statusLab, err
-	}
-	if opts.arch != runtime.GOARCH && len(opts.programs) > 0 {
-		if opts.foreign, err = fetchPrograms(ctx, opts.cache, opts.arch, opts.mirror); err != nil {
-			lock.Close()
-			return statusLab, err
-		}
-	}
 	config := guest.Config{
 		Argv:    append([]string{"/test/" + filepath.Base(opts.binary)}, opts.args...),
 		Env:     guestEnv(opts),

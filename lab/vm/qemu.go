@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,13 +39,23 @@ const kernelArgs = "loglevel=5 panic=-1 oops=panic mitigations=off cgroup_no_v1=
 	"watchdog_thresh=30 rcupdate.rcu_cpu_stall_timeout=60"
 
 func qemuArgs(m machine, accel, image, initrd, console string, opts options) []string {
-	cpu := m.args
+	cpu, clock := m.args, []string(nil)
 	if accel == "kvm" {
 		cpu = []string{m.args[0], m.args[1], "-cpu", "host"}
 	} else {
-		accel = "tcg,thread=multi"
+		// One thread for all processors: with more, one of them may still run the old translation of an
+		// instruction that another has patched, and an int3 that was taken back ends the kernel.
+		accel = "tcg,thread=single"
 	}
-	return append(cpu, "-accel", accel,
+	if line, err := findKernelLine(opts.kernel); err == nil && line.preemptible && accel != "kvm" {
+		// The guest's clock counts instructions, one per nanosecond, and jumps when there is nothing to do. By
+		// the wall's clock ticks would come a dozen times as often in the course of a BPF program, or all at
+		// once after this machine did something else: tasks would be preempted inside of programs, and the
+		// kernel then skips these programs for all others on that processor. Not for older kernels: they do
+		// not preempt themselves, and their processors wait for each other in ways that take forever so.
+		clock = []string{"-icount", "shift=0,sleep=off"}
+	}
+	return append(slices.Concat(cpu, clock), "-accel", accel,
 		"-smp", strconv.Itoa(opts.cpus), "-m", strconv.Itoa(opts.memory),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none",
 		"-kernel", image, "-initrd", initrd,
