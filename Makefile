@@ -65,9 +65,10 @@ clang: deps-generate
 
 ## Checking
 
+# One package at a time: those that trace the kernel must not starve beside others.
 .PHONY: test
 test: deps-test vet check-objects ## What can be tested on this machine's own kernel; others: test-kernels
-	go test $(GOTESTFLAGS) ./...
+	go test -p 1 $(GOTESTFLAGS) ./...
 
 .PHONY: vet
 vet:

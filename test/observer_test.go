@@ -34,6 +34,7 @@ func (n *network) settings() engine.Config {
 		Probe: probe.Config{
 			CollectionInterval: 200 * time.Millisecond,
 			FlushInterval:      50 * time.Millisecond,
+			RingBytes:          64 << 20, // holds all of a test's records, should its reader not get to run
 			Scope:              probe.Scope{NetworkNamespaces: []string{n.client.path, n.server.path}},
 			Connections:        true,
 			Drops:              events,

@@ -121,10 +121,11 @@ func (c *conn) goAway(last uint32, timeNs uint64) {
 // finishStream emits the call of a stream.
 func (c *conn) finishStream(st *http2Stream) {
 	h, t := c.h2, c.t
-	if st.requestDone && !st.bodyLost[request] {
+	// Without the head, what was sent after it may have been missed with it.
+	if st.requestDone && st.requestSeen && !st.bodyLost[request] {
 		st.RequestBody = st.body[request]
 	}
-	if st.done && !st.bodyLost[response] {
+	if st.done && st.answered && !st.bodyLost[response] {
 		st.ResponseBody = st.body[response]
 	}
 	if st.RPC != "" {
@@ -158,6 +159,7 @@ func (c *conn) sweepHTTP2(nowNs uint64) {
 			}
 		case st.done:
 			if st.doneNs+earlyAnswerNs < nowNs {
+				st.mark(Gap) // the request's end was not seen
 				c.finishStream(st)
 			}
 		case st.missed && st.lastNs+missedNs < nowNs:
@@ -176,8 +178,8 @@ func (c *conn) endHTTP2(timeNs uint64, failure string) {
 	for len(c.h2.streams) > 0 {
 		st := c.h2.streams[0]
 		switch {
-		case st.done:
-		case cut || st.missed:
+		case st.done && st.requestDone:
+		case st.done, cut || st.missed:
 			st.mark(Gap)
 		default:
 			st.Error, st.EndNs = failure, timeNs
