@@ -7,8 +7,9 @@
 
 #include "config.h"
 
-#define MAX_CAPTURE 16384 /* a power of two */
-#define MAX_SEGMENTS 8
+#define MAX_CAPTURE 16384 /* of one record; a power of two */
+#define MAX_SEGMENTS 1024 /* UIO_MAXIOV (include/uapi/linux/uio.h) */
+#define MAX_STEPS 128	  /* for one record: two per segment */
 
 struct buffer {
 	const struct iovec *segments; /* NULL: `base` is all */
@@ -18,10 +19,17 @@ struct buffer {
 	__u64 size;	     /* of base; 0 and no segments: the bytes cannot be read */
 };
 
-/* The data is twice the limit, so that the verifier sees that offset and length, each masked, fit. */
+/* The data is twice the limit, so that the verifier sees that offset and length, each masked, fit. Behind it is
+ * how far the call has been copied: here, because functions that the verifier walks on their own are given
+ * numbers only. */
 struct payload_scratch {
 	struct payload_record record;
 	__u8 data[2 * MAX_CAPTURE];
+	struct buffer left; /* of which base is in the segment before the first of segments */
+	__u32 wanted;	    /* bytes yet to be copied */
+	__u32 length;	    /* bytes of the call that no record has told of */
+	__u32 done;	    /* bytes of data */
+	__u32 failed;	    /* the rest cannot be read */
 };
 
 /* key: cpu * 2 + direction; value: where a record is put together before it goes to the ring. One per
@@ -53,34 +61,56 @@ static __always_inline bool buffer_segment(const struct buffer *buffer, __u32 in
 	return !bpf_probe_read_user(segment, sizeof(*segment), from);
 }
 
-/* Copies up to `wanted` bytes, at most MAX_CAPTURE, and returns how many could be read. */
-static __always_inline __u32 buffer_copy(const struct buffer *buffer, __u8 *data, __u32 wanted)
+/* Copies what is left of a segment, as far as there is room, or goes to the next one; 0: there is no more to do.
+ *
+ * This function and buffer_fill are not inlined and not static: so the verifier walks each once, whatever calls
+ * them and however often (from 5.6). Else a handful of segments is all that it has the patience for. */
+__noinline int buffer_step(int direction)
 {
-	if (wanted > MAX_CAPTURE)
-		wanted = MAX_CAPTURE;
-	if (!buffer->segments) {
-		if (!buffer->size || !wanted)
-			return 0;
-		/* wanted - 1 keeps the full MAX_CAPTURE within the mask */
-		__u32 length = ((wanted - 1) & (MAX_CAPTURE - 1)) + 1;
-		return bpf_probe_read_user(data, length, buffer->base) ? 0 : length;
-	}
-	__u32 done = 0;
-	for (__u32 i = 0; i < MAX_SEGMENTS; i++) {
+	struct payload_scratch *scratch = buffer_scratch(direction);
+	if (!scratch)
+		return 0;
+	struct buffer *left = &scratch->left;
+	__u32 done = scratch->done, wanted = scratch->wanted;
+	if (done >= MAX_CAPTURE || !wanted)
+		return 0;
+	if (!left->size) {
 		struct iovec segment;
-		if (i >= buffer->count || done >= wanted || !buffer_segment(buffer, i, &segment))
-			break;
-		__u64 length = segment.iov_len;
-		if (!length)
-			continue;
-		if (length > wanted - done)
-			length = wanted - done;
-		__u32 bounded = ((length - 1) & (MAX_CAPTURE - 1)) + 1;
-		if (bpf_probe_read_user(data + (done & (MAX_CAPTURE - 1)), bounded, segment.iov_base))
-			break;
-		done += bounded;
+		if (!left->count || !buffer_segment(left, 0, &segment)) {
+			scratch->failed = 1;
+			return 0;
+		}
+		left->segments++;
+		left->count--;
+		left->base = segment.iov_base;
+		left->size = segment.iov_len;
+		return 1;
 	}
-	return done > MAX_CAPTURE ? MAX_CAPTURE : done;
+	__u64 length = left->size;
+	if (length > wanted)
+		length = wanted;
+	if (length > MAX_CAPTURE - done)
+		length = MAX_CAPTURE - done;
+	/* length - 1 keeps the full MAX_CAPTURE within the mask */
+	__u32 bounded = ((length - 1) & (MAX_CAPTURE - 1)) + 1;
+	if (bpf_probe_read_user(scratch->data + (done & (MAX_CAPTURE - 1)), bounded, left->base)) {
+		scratch->failed = 1;
+		return 0;
+	}
+	left->base += bounded;
+	left->size -= bounded;
+	scratch->done = done + bounded;
+	scratch->wanted = wanted - bounded;
+	return 1;
+}
+
+/* Copies the next bytes of the call into the scratch's data. */
+__noinline int buffer_fill(int direction)
+{
+	for (__u32 i = 0; i < MAX_STEPS; i++)
+		if (!buffer_step(direction))
+			break;
+	return 0;
 }
 
 /* The first bytes, of the first segment if there are several. */
@@ -102,6 +132,20 @@ static __always_inline __u32 buffer_peek(const struct buffer *buffer, __u8 *byte
 	}
 	__u32 bounded = available & (size - 1);
 	return !bounded || bpf_probe_read_user(bytes, bounded, base) ? 0 : bounded;
+}
+
+/* Where a call began that has moved `moved` bytes and now stands `offset` bytes into `segment`; 0: not known. Walked
+ * by the verifier on its own, as buffer_step. */
+__noinline __u64 buffer_rewind(__u64 segment, __u64 offset, __u64 moved)
+{
+	for (__u32 i = 0; i < MAX_SEGMENTS && offset < moved; i++) {
+		struct iovec previous;
+		segment -= sizeof(previous);
+		if (bpf_probe_read_kernel(&previous, sizeof(previous), (const void *)segment))
+			return 0;
+		offset += previous.iov_len;
+	}
+	return offset == moved ? segment : 0;
 }
 
 /* The buffer of a call that has moved `moved` bytes and advanced the iterator by them: from where it
@@ -135,19 +179,11 @@ static __always_inline void buffer_from_iter(struct buffer *buffer, struct msghd
 		struct iov_iter___iov *iter = (void *)__builtin_preserve_access_index(&msg->msg_iter);
 		segment = BPF_CORE_READ(iter, iov);
 	}
-	/* `offset` bytes of the segment the iterator stands in were moved, and all of those before it. */
-	for (__u32 i = 0; i < MAX_SEGMENTS && offset < moved; i++) {
-		struct iovec previous;
-		segment--;
-		if (bpf_probe_read_kernel(&previous, sizeof(previous), segment))
-			return;
-		offset += previous.iov_len;
-	}
-	if (offset != moved) /* more segments than are followed */
+	segment = (const struct iovec *)buffer_rewind((__u64)segment, offset, moved);
+	if (!segment)
 		return;
 	buffer->segments = segment;
-	/* Not counted, for the segments from here on hold what was moved and more is not read. The verifier would
-	 * follow each count on its own through all that comes. */
+	/* Not counted, for the segments from here on hold what was moved and more is not read. */
 	buffer->count = MAX_SEGMENTS;
 	buffer->kernel_memory = 1;
 }

@@ -3,12 +3,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
  *
  * Payload: the first bytes of what applications send and receive on TCP connections that speak HTTP.
- * One record per call that moved data, with the TCP sequence number of its first byte: both ends of a
- * connection see the same number for the same byte.
+ * One record per call that moved data, several where more than MAX_CAPTURE bytes of it are wanted, with the TCP
+ * sequence number of its first byte: both ends of a connection see the same number for the same byte.
  *
  * Bytes are copied up to capture_bytes of each burst, that is until the direction changes or a call begins
- * like a message; what follows (the rest of a body) is recorded by length alone. Of HTTP/2, up to MAX_CAPTURE of
- * each call: many small frames are sent in one, and losing sight of one's header is losing all that follow. A
+ * like a message; what follows (the rest of a body) is recorded by length alone. Of HTTP/2, up to MAX_RECORDS of
+ * MAX_CAPTURE of each call: many small frames are sent in one, and losing sight of one's header is losing all that follow. A
  * connection whose first bytes are not HTTP's stops costing more than the lookup of its state.
  *
  * Four taps make the same records, in the order of preference:
@@ -31,6 +31,7 @@
 
 enum { SEND, RECEIVE };
 
+#define MAX_RECORDS 16 /* of one call */
 #define PEEK_BYTES 16
 #define UNDECIDED_MAX 32
 
@@ -205,24 +206,54 @@ static __always_inline bool ring_has_room(void)
 }
 
 static __always_inline void payload_fill(struct payload_record *record, struct conn *conn, struct tcp_sock *tp,
-					 int direction, __u64 time, __u32 length, __u32 wanted, __u32 captured,
-					 const bool typed)
+					 int direction, __u64 time, __u32 length, const bool typed)
 {
 	record_header(&record->header, RECORD_PAYLOAD, time);
 	record->conn_id = conn->id;
 	record->sequence = position(tp, direction, typed) - length;
 	record->length = length;
-	record->captured = captured;
+	record->captured = 0;
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	record->tgid = pid_tgid >> 32;
 	record->tid = pid_tgid;
 	record->direction = direction == SEND ? DIRECTION_TRANSMIT : DIRECTION_RECEIVE;
 	record->flags = 0;
-	if (captured < wanted)
-		record->flags |= PAYLOAD_NOT_CAPTURED;
-	if (wanted < length)
-		record->flags |= PAYLOAD_CUT;
 	record->pad[0] = record->pad[1] = 0;
+}
+
+/* Sends a record of the next bytes of the call that the scratch describes; 0: it was the last, as it must be if
+ * `last`. Walked by the verifier on its own, as buffer_step. */
+__noinline int payload_next(int direction, int last)
+{
+	struct payload_scratch *scratch = buffer_scratch(direction);
+	if (!scratch)
+		return 0;
+	scratch->done = 0;
+	buffer_fill(direction);
+	struct payload_record *record = &scratch->record;
+	__u32 captured = scratch->done, length = scratch->length;
+	bool more = captured && captured < length && scratch->wanted && !scratch->failed && !last;
+	if (more)
+		length = captured;
+	else if (scratch->failed)
+		record->flags |= PAYLOAD_NOT_CAPTURED;
+	else if (captured < length)
+		record->flags |= PAYLOAD_CUT;
+	record->length = length;
+	record->captured = captured;
+	stat_kind(RECORD_PAYLOAD, STAT_SEEN);
+	/* Which it is anyway; before 5.11 the verifier has to be told where the size is used. */
+	__u64 size = captured;
+	barrier_var(size);
+	size = sizeof(scratch->record) + (size & (2 * MAX_CAPTURE - 1));
+	if (!ring_has_room() || bpf_ringbuf_output(&records, scratch, size, BPF_RB_NO_WAKEUP))
+		stat_kind(RECORD_PAYLOAD, STAT_LOST);
+	else
+		stat_kind(RECORD_PAYLOAD, STAT_SUBMITTED);
+	record->sequence += length;
+	record->flags |= PAYLOAD_CONTINUES;
+	scratch->length -= length;
+	return more;
 }
 
 /* One call on a connection that moved `length` bytes, described by `buffer`. */
@@ -256,38 +287,47 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 		conn->burst_direction = direction + 1;
 		conn->burst = 0;
 	}
-	__u32 limit = conn->l7 == L7_HTTP2 ? MAX_CAPTURE : capture_bytes;
+	__u32 limit = conn->l7 == L7_HTTP2 ? MAX_RECORDS * MAX_CAPTURE : capture_bytes;
 	__u32 room = conn->burst < limit ? limit - conn->burst : 0;
 	conn->burst = conn->burst + length < conn->burst ? ~0U : conn->burst + length;
 	__u32 wanted = length < room ? length : room;
 	__u64 time = started ? started : now;
 
-	stat_kind(RECORD_PAYLOAD, STAT_SEEN);
-	if (!ring_has_room()) {
-		stat_kind(RECORD_PAYLOAD, STAT_LOST);
-		return;
-	}
 	if (!wanted || !buffer_readable(buffer)) {
+		stat_kind(RECORD_PAYLOAD, STAT_SEEN);
+		if (!ring_has_room()) {
+			stat_kind(RECORD_PAYLOAD, STAT_LOST);
+			return;
+		}
 		struct payload_record *record = record_reserve(RECORD_PAYLOAD, sizeof(*record));
 		if (!record)
 			return;
-		payload_fill(record, conn, tp, direction, time, length, wanted, 0, typed);
+		payload_fill(record, conn, tp, direction, time, length, typed);
+		if (wanted)
+			record->flags |= PAYLOAD_NOT_CAPTURED;
+		if (wanted < length)
+			record->flags |= PAYLOAD_CUT;
 		record_submit(record, RECORD_PAYLOAD);
 		return;
 	}
 	struct payload_scratch *scratch = buffer_scratch(direction);
 	if (!scratch) {
+		stat_kind(RECORD_PAYLOAD, STAT_SEEN);
 		stat_kind(RECORD_PAYLOAD, STAT_LOST);
 		return;
 	}
-	__u32 captured = buffer_copy(buffer, scratch->data, wanted);
-	payload_fill(&scratch->record, conn, tp, direction, time, length, wanted, captured, typed);
-	if (bpf_ringbuf_output(&records, scratch, sizeof(scratch->record) + captured, BPF_RB_NO_WAKEUP))
-		stat_kind(RECORD_PAYLOAD, STAT_LOST);
-	else
-		stat_kind(RECORD_PAYLOAD, STAT_SUBMITTED);
-	if (switches(scratch->data, captured))
-		conn->l7 = L7_UNKNOWN; /* the next call tells: HTTP/2, or nothing that is parsed */
+	payload_fill(&scratch->record, conn, tp, direction, time, length, typed);
+	scratch->left = *buffer;
+	scratch->wanted = wanted;
+	scratch->length = length;
+	scratch->failed = 0;
+	for (__u32 i = 0; i < MAX_RECORDS; i++) {
+		int more = payload_next(direction, i == MAX_RECORDS - 1);
+		if (!i && switches(scratch->data, scratch->done))
+			conn->l7 = L7_UNKNOWN; /* the next call tells: HTTP/2, or nothing that is parsed */
+		if (!more)
+			break;
+	}
 }
 
 static __always_inline void message(struct sock *sk, struct msghdr *msg, int direction, int flags, long result,

@@ -154,14 +154,15 @@ struct packet_event {
 enum payload_flags {
 	PAYLOAD_NOT_CAPTURED = 1, /* bytes were there and the tap could not read them (splice, io_uring, a fault) */
 	PAYLOAD_CUT = 2,	  /* captured < length because of capture_bytes */
+	PAYLOAD_CONTINUES = 4,	  /* the call's next bytes: it did not begin with these */
 };
 
-/* One successful send or receive call on a connection; `captured` bytes follow. */
+/* One successful send or receive call on a connection, or a part of it; `captured` bytes follow. */
 struct payload_record {
 	struct record_header header;
 	__u64 conn_id;
 	__u32 sequence; /* TCP sequence number of the first byte */
-	__u32 length;	/* bytes the call moved */
+	__u32 length;	/* bytes moved */
 	__u32 captured; /* bytes that follow */
 	__u32 tgid;
 	__u32 tid;

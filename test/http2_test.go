@@ -82,46 +82,14 @@ func TestEachHTTP2RequestOfNginxIsOneClientAndOneServerSpan(t *testing.T) {
 			o := observe(t, n.settings())
 			requests := scaled(3000)
 			args := []string{"-n", fmt.Sprint(requests), "-c", "4", "-m", fmt.Sprint(streams)}
-			for _, path := range []string{"/a", "/b?secret=1", "/missing/c", "/nothing/d", "/moved/e", "/broken/f"} {
+			for _, path := range []string{"/a", "/b?secret=1", "/missing/c", "/nothing/d", "/moved/e", "/broken/f", "/file/g"} {
 				args = append(args, "http://"+server.at.String()+path)
 			}
 			n.client.run("h2load", args...)
 			eventually(t, "the log has all requests", func() bool { return server.lines() == requests })
 			o.stop()
-			if streams == 100 {
-				requireTold(t, o, server.calls())
-				return
-			}
 			requireJoined(t, o, server.calls())
 		})
-	}
-}
-
-// requireTold: each of these calls has one client and one server span, of which some may lack the answer, and
-// say so: nginx sends up to 64 buffers in one call, and the kernel half reads 8 of them.
-func requireTold(t *testing.T, o *observer, log map[call]int) {
-	t.Helper()
-	for kind, port := range map[ptrace.SpanKind]string{ptrace.SpanKindServer: "client.port", ptrace.SpanKindClient: "network.local.port"} {
-		left, cut := map[call]int{}, 0
-		status := map[string]string{}
-		for of, times := range log {
-			left[call{of.port, of.method, of.path, ""}] += times
-			status[of.path] = of.status
-		}
-		for _, span := range o.spans(kind) {
-			a := span.Attributes()
-			left[call{text(a, port), text(a, "http.request.method"), text(a, "url.path"), ""}]--
-			if got := text(a, "http.response.status_code"); got != "" {
-				require.Equal(t, status[text(a, "url.path")], got)
-			} else {
-				cut++
-				require.NotEmpty(t, text(a, "ebpfnet.capture"))
-			}
-		}
-		for of, times := range left {
-			require.True(t, times == 0 || times > 0 && o.skipped() > 0, "%v: %d", of, times)
-		}
-		t.Logf("%s spans: %d of %d without their answer", kind, cut, len(o.spans(kind)))
 	}
 }
 

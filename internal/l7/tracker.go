@@ -120,7 +120,7 @@ func (t *Tracker) Payload(rec *wire.PayloadRecord, data []byte) {
 		Data:     data[:min(len(data), int(rec.Length))],
 		TimeNs:   rec.Header.TimeNs,
 		TGID:     rec.TGID,
-		Start:    true,
+		Start:    rec.Flags&wire.PayloadContinues == 0,
 	})
 	if c.verdict != follow {
 		t.retire(c, rec.Header.TimeNs)

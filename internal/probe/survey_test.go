@@ -182,15 +182,9 @@ func spent(log string) (p report.Program, err error) {
 	}
 	p.Instructions, _ = strconv.Atoi(counts[1])
 	p.States, _ = strconv.Atoi(counts[2])
-	var own, called int
-	for i, depth := range strings.Split(depths[1], "+") {
+	for _, depth := range strings.Split(depths[1], "+") {
 		bytes, _ := strconv.Atoi(depth)
-		if i == 0 {
-			own = bytes
-		} else {
-			called = max(called, bytes)
-		}
+		p.Stack += bytes
 	}
-	p.Stack = own + called
 	return p, nil
 }

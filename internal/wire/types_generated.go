@@ -41,6 +41,7 @@ const (
 const (
 	PayloadNotCaptured = 1
 	PayloadCut         = 2
+	PayloadContinues   = 4
 )
 
 // Values of enum record_kind of bpf/wire.h.
