@@ -20,6 +20,7 @@ type Config struct {
 	Drops       EventsConfig      `mapstructure:"drops"`
 	Resets      EventsConfig      `mapstructure:"resets"`
 	Retransmits EventsConfig      `mapstructure:"retransmits"`
+	Flows       FlowsConfig       `mapstructure:"flows"`
 	HTTP        HTTPConfig        `mapstructure:"http"`
 	Trace       TraceConfig       `mapstructure:"trace"`
 
@@ -86,6 +87,15 @@ type EventsConfig struct {
 	Stack bool `mapstructure:"stack"`
 	// EventsPerSecond limits the log records; 0 leaves the metrics only.
 	EventsPerSecond float64 `mapstructure:"events_per_second"`
+}
+
+// FlowsConfig is what each owner exchanges with each peer.
+type FlowsConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+	// MaxPerOwner and Max bound the flows of one owner and of all; what is beyond them is counted in the
+	// owner's overflow flow. A flow is four points in each collection and 300 bytes of memory.
+	MaxPerOwner int `mapstructure:"max_per_owner"`
+	Max         int `mapstructure:"max"`
 }
 
 // HTTPConfig is calls parsed from what passes the sockets.
@@ -186,6 +196,7 @@ func createDefaultConfig() component.Config {
 		Drops:              EventsConfig{Enabled: true, Stack: true, EventsPerSecond: 50},
 		Resets:             EventsConfig{Enabled: true, Stack: true, EventsPerSecond: 50},
 		Retransmits:        EventsConfig{Enabled: true, EventsPerSecond: 50},
+		Flows:              FlowsConfig{Enabled: true, MaxPerOwner: 500, Max: 50000},
 		HTTP: HTTPConfig{
 			Enabled:      true,
 			CaptureBytes: 4096,

@@ -36,6 +36,7 @@ func TestEmptyBlocksKeepTheirDefaults(t *testing.T) {
 scope: {}
 connections: {}
 drops: {}
+flows: {}
 http: {spans: {}}
 trace: {}
 record: {}
@@ -68,6 +69,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		},
 		Drops:       EventsConfig{Enabled: true, EventsPerSecond: 10},
 		Resets:      EventsConfig{Stack: true, EventsPerSecond: 50},
+		Flows:       FlowsConfig{MaxPerOwner: 10, Max: 100},
 		Retransmits: EventsConfig{Enabled: true, Stack: true},
 		HTTP: HTTPConfig{
 			Enabled: true, CaptureBytes: 1024, Spans: SpansConfig{Ratio: 0.1, PerSecond: 5},
@@ -100,6 +102,8 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 			[]string{"resets::events_per_second: invalid value +Inf"}},
 		{"rate that is no number", `retransmits: {events_per_second: .nan}`,
 			[]string{"retransmits::events_per_second: invalid value NaN"}},
+		{"flows of an owner", `flows: {max_per_owner: 1}`, []string{"flows::max_per_owner: invalid value 1", "2 or more"}},
+		{"flows", `flows: {max: -5}`, []string{"flows::max: invalid value -5", "enabled: false"}},
 		{"rate of spans", `http: {spans: {per_second: -5}}`, []string{"http::spans::per_second: invalid value -5"}},
 		{"ratio", `http: {spans: {ratio: 1.5}}`, []string{"http::spans::ratio: invalid value 1.5", "0 (no spans) to 1"}},
 		{"ratio that is no number", `http: {spans: {ratio: .nan}}`, []string{"http::spans::ratio: invalid value NaN"}},

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
@@ -54,6 +55,9 @@ func engineConfig(c *Config, version string) engine.Config {
 		Trace:  engine.Trace{Ratio: c.HTTP.Spans.Ratio, PerSecond: c.HTTP.Spans.PerSecond},
 		Record: c.Record.path(),
 		Replay: c.Replay.path(),
+	}
+	if c.Flows.Enabled && (c.Connections.Enabled || out.Replay != "") {
+		out.OTLP.Flows = &conn.FlowLimits{PerOwner: c.Flows.MaxPerOwner, Total: c.Flows.Max}
 	}
 	for _, header := range c.HTTP.Headers {
 		out.L7.Headers = append(out.L7.Headers, strings.ToLower(header))

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
@@ -24,6 +25,7 @@ scope:
 drops: {stack: false, events_per_second: 10}
 resets: {enabled: false}
 retransmits: {events_per_second: 0}
+flows: {max: 1000}
 http: {capture_bytes: 1024, query: true, headers: [X-Request-ID], spans: {ratio: 0.5, per_second: 20}}
 trace: {join_networks: [10.0.0.0/8]}
 metrics: {network.tcp.rtt: {enabled: false}, network.io: {enabled: true}}
@@ -56,12 +58,24 @@ ring_buffer: {size: 1048576}
 			ExplicitBuckets: true,
 			Attributes:      []string{"network.peer.address"},
 			Query:           true,
+			Flows:           &conn.FlowLimits{PerOwner: 500, Total: 1000},
 		},
 		Trace: engine.Trace{
 			Ratio: 0.5, PerSecond: 20, JoinNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		},
 		Record: "/tmp/recording",
 	}, engineConfig(config, "1.2.3"))
+}
+
+func TestThereAreNoFlowsWithoutConnections(t *testing.T) {
+	for yaml, flows := range map[string]bool{
+		``: true, `flows: {enabled: false}`: false, `connections: {enabled: false}`: false,
+		`{connections: {enabled: false}, replay: {path: /a}}`: true,
+	} {
+		config, err := load(t, yaml)
+		require.NoError(t, err)
+		assert.Equal(t, flows, engineConfig(config, "").OTLP.Flows != nil, yaml)
+	}
 }
 
 func TestAPathOfABlockThatIsOffIsNotUsed(t *testing.T) {

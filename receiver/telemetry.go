@@ -127,7 +127,7 @@ func (t *telemetry) observeConnections(o metric.Observer, stats *engine.Stats) {
 	})
 	t.observeEach(o, t.builder.EbpfNetLimits, "limit", map[string]uint64{
 		"kernel_connections": stats.Kernel.ConnsFull, "kernel_counts": stats.Kernel.CountsFull,
-		"connections": c.Refused, "attributes": c.Folded,
+		"connections": c.Refused, "attributes": c.Folded, "flows": c.FlowsFolded,
 		"metrics_queue": stats.Lost.Metrics, "logs_queue": stats.Lost.Logs, "traces_queue": stats.Lost.Spans,
 	})
 }

@@ -38,7 +38,7 @@ func TestEveryReasonOfTheParserIsInTheMetadata(t *testing.T) {
 
 func TestTheBooksOfTheEngineAreRead(t *testing.T) {
 	books := engine.Stats{
-		Connections: conn.Stats{Live: 6, Handshaking: 1, Opened: 9, Closed: 3, Refused: 2},
+		Connections: conn.Stats{Live: 6, Handshaking: 1, Opened: 9, Closed: 3, Refused: 2, FlowsFolded: 8},
 		Calls:       l7.Stats{Gaps: 3, ByCapture: [l7.Gap + 1]uint64{l7.MidStream: 4}},
 		Spans:       engine.SpanStats{Spans: 5, OverLimit: 6},
 		Probes: []wire.ProbeStatus{
@@ -89,6 +89,7 @@ func TestTheBooksOfTheEngineAreRead(t *testing.T) {
 		point[int64](0, "limit", "metrics_queue"), point[int64](0, "limit", "logs_queue"), point[int64](0, "limit", "traces_queue"),
 		point[int64](0, "limit", "kernel_connections"), point[int64](0, "limit", "kernel_counts"),
 		point[int64](2, "limit", "connections"), point[int64](0, "limit", "attributes"),
+		point[int64](8, "limit", "flows"),
 	}, ignoreTimes)
 	metadatatest.AssertEqualEbpfNetCalls(t, telemetry, []metricdata.DataPoint[int64]{
 		point[int64](5, "outcome", "span"), point[int64](0, "outcome", "unsampled"),

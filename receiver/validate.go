@@ -47,6 +47,7 @@ func (c *Config) Validate() error {
 	c.Drops.validate(&p, "drops")
 	c.Resets.validate(&p, "resets")
 	c.Retransmits.validate(&p, "retransmits")
+	c.Flows.validate(&p)
 	c.HTTP.validate(&p)
 	c.Trace.validate(&p)
 	c.validateMetrics(&p)
@@ -105,6 +106,15 @@ func (c *EventsConfig) validate(p *problems, key string) {
 func validateRate(p *problems, key string, rate float64, zeroMeans string) {
 	if rate < 0 || math.IsNaN(rate) || math.IsInf(rate, 0) {
 		p.add(key, rate, "use a finite number, 0 %s", zeroMeans)
+	}
+}
+
+func (c *FlowsConfig) validate(p *problems) {
+	if c.MaxPerOwner < 2 {
+		p.add("flows::max_per_owner", c.MaxPerOwner, "use 2 or more, such as 500; the last one is the overflow")
+	}
+	if c.Max < 1 {
+		p.add("flows::max", c.Max, "use 1 or more, such as 50000; enabled: false does without flows")
 	}
 }
 

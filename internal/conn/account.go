@@ -14,6 +14,7 @@ func (t *Table) identify(c *Connection, r *wire.ConnRecord) {
 	if c.role == wire.RoleUnknown {
 		if role := r.Role; role != wire.RoleUnknown && role <= wire.RoleServer {
 			c.role = role
+			c.leave()
 			if t.options.Dimensions.Role || t.options.Dimensions.ServerPort {
 				c.series = nil
 			}
@@ -38,6 +39,7 @@ func (t *Table) own(c *Connection, timeNs uint64) {
 	}
 	c.group = t.owners.Of(o, uint64(int64(start)+t.offsetNs))
 	c.owner, c.series = &c.group.Owner, nil
+	c.leave()
 	if c.group.Overflow {
 		own := o // here, so that o stays on the stack otherwise
 		c.owner = &own
@@ -91,6 +93,7 @@ func (t *Table) attribute(c *Connection) *Series {
 			t.stats.Folded++
 		}
 	}
+	t.join(c)
 	if c.is(established) && !c.is(adopted) && !c.is(openCounted) {
 		c.flags |= openCounted
 		c.series.Opened[c.role]++
@@ -105,18 +108,24 @@ func (t *Table) account(c *Connection, r *wire.ConnRecord) {
 		c.flags |= handshakeSeen
 		s.Handshake[c.role].Record(float64(r.HandshakeUs) / 1e6)
 	}
+	var sent, received uint64
 	if n := firstTransmissions(r); n > c.transmitted {
-		s.Bytes[wire.DirectionTransmit] += n - c.transmitted
-		c.transmitted = n
+		sent, c.transmitted = n-c.transmitted, n
 		c.flags |= moved
 	}
 	if n := r.BytesReceived; n > c.received {
-		s.Bytes[wire.DirectionReceive] += n - c.received
-		c.received = n
+		received, c.received = n-c.received, n
 		c.flags |= moved
 	}
-	s.Packets[wire.DirectionTransmit] += step(&c.segsOut, r.SegsOut)
-	s.Packets[wire.DirectionReceive] += step(&c.segsIn, r.SegsIn)
+	out, in := step(&c.segsOut, r.SegsOut), step(&c.segsIn, r.SegsIn)
+	s.Bytes[wire.DirectionTransmit] += sent
+	s.Bytes[wire.DirectionReceive] += received
+	s.Packets[wire.DirectionTransmit] += out
+	s.Packets[wire.DirectionReceive] += in
+	if c.flow != nil {
+		c.flow.Add(wire.DirectionTransmit, sent, out)
+		c.flow.Add(wire.DirectionReceive, received, in)
+	}
 	s.OutOfOrder += step(&c.outOfOrder, r.OutOfOrder)
 }
 

@@ -23,6 +23,7 @@ type Connection struct {
 	owner  *owner.Owner
 	group  *Owned[Group]
 	series *Series // nil: not yet attributed, see Table.attributable
+	flow   *Flow   // nil: not yet attributed, or flows are not wanted
 
 	// What the sums already contain.
 	transmitted, received       uint64

@@ -42,6 +42,7 @@ func (t *Table) end(c *Connection) {
 	t.live[len(t.live)-1] = nil
 	t.live = t.live[:len(t.live)-1]
 	c.slot = -1
+	c.leave()
 
 	c.endedNs = max(t.now, 1)
 	if t.ended.tail == nil {
@@ -104,6 +105,9 @@ func (t *Table) Collect(timeNs uint64, offsetNs int64) {
 		}
 	}
 	t.owners.Sweep()
+	if t.flows != nil {
+		t.flows.Sweep()
+	}
 	t.collection++
 	t.sinceNs, t.offsetNs = timeNs, offsetNs
 }

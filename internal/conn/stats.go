@@ -18,4 +18,6 @@ type Stats struct {
 	Ignored uint64 // records that came late or twice, or of sockets that are no connections
 	Refused uint64 // records of connections beyond Options.MaxConnections
 	Folded  uint64 // connections attributed to the overflow of owners or attributes
+
+	FlowsFolded uint64 // connections and datagram flows attributed to the overflow of flows
 }

@@ -15,6 +15,7 @@ type Options struct {
 	MaxSets        int           // combinations of attributes per owner, the overflow included; 0: 2000
 	Linger         time.Duration // how long an ended connection can still be looked up; 0: 2 s
 	Dimensions     Dimensions
+	Flows          *FlowLimits // nil: connections are not counted by flow
 
 	// Boundaries in seconds; none: exponential histograms.
 	DurationBounds, HandshakeBounds, RTTBounds []float64
@@ -31,6 +32,7 @@ type Table struct {
 	options  Options
 	resolver Resolver
 	owners   *Owners[Group]
+	flows    *Flows // nil: not wanted
 	stats    Stats
 
 	byID  map[uint64]*Connection
@@ -50,13 +52,17 @@ func New(options Options, resolver Resolver) *Table {
 	options.MaxConnections = cmp.Or(options.MaxConnections, 262144)
 	options.MaxSets = cmp.Or(options.MaxSets, 2000)
 	options.Linger = cmp.Or(options.Linger, 2*time.Second)
-	return &Table{
+	t := &Table{
 		options:  options,
 		resolver: resolver,
 		owners:   NewOwners[Group](options.Limits),
 		byID:     map[uint64]*Connection{},
 		comms:    map[[16]uint8]string{},
 	}
+	if options.Flows != nil {
+		t.flows = NewFlows(*options.Flows, options.Limits)
+	}
+	return t
 }
 
 // Begin tells the start: CLOCK_MONOTONIC and its distance from CLOCK_REALTIME.
@@ -72,7 +78,17 @@ func (t *Table) Get(id uint64) (*Connection, bool) {
 }
 
 // Stats are the books so far.
-func (t *Table) Stats() Stats { return t.stats }
+func (t *Table) Stats() Stats {
+	stats := t.stats
+	if t.flows != nil {
+		stats.FlowsFolded = t.flows.Folded()
+	}
+	return stats
+}
+
+// Flows are the flows of all connections, and of what the caller adds; nil without Options.Flows. To be read
+// after Collect, before the next record.
+func (t *Table) Flows() *Flows { return t.flows }
 
 // Groups are the owners' sums in the order of owners. To be read after Collect, before the next record.
 func (t *Table) Groups() *Owners[Group] { return t.owners }

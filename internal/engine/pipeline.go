@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
 	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
@@ -190,12 +192,29 @@ func (p *pipeline) Collect(collection *wire.Collection) {
 	p.answers.sweep(func(id uint64) bool { _, known := p.table.Get(id); return known })
 	p.logs.SetOffset(collection.OffsetNs)
 	p.spans.SetOffset(collection.OffsetNs)
+	p.sendFlows(collection)
 	metrics := p.metrics.Collect(collection, p.table)
 	if sink, points := p.engine.sink.Metrics, metrics.DataPointCount(); sink != nil && points > 0 {
 		p.send(p.out.metrics, points, &p.stats.Lost.Metrics, func(ctx context.Context) { _ = sink(ctx, metrics) })
 	}
 	p.stats.Kernel = collection.Stats
 	p.publish()
+}
+
+// sendFlows hands over the flows before all else of the collection. They are one batch of the queue and many of
+// the sink's: made all at once they would take more memory than everything else.
+func (p *pipeline) sendFlows(collection *wire.Collection) {
+	sink := p.engine.sink.Metrics
+	if sink == nil {
+		return
+	}
+	flows := p.metrics.Flows(collection, p.table.Flows())
+	if flows == nil {
+		return
+	}
+	p.send(p.out.metrics, flows.Len(), &p.stats.Lost.Metrics, func(ctx context.Context) {
+		flows.Each(func(metrics pmetric.Metrics) { _ = sink(ctx, metrics) })
+	})
 }
 
 func (p *pipeline) logged() {

@@ -120,7 +120,15 @@ func newPipeline(options Options) *pipeline {
 func (p *pipeline) collect(counts ...wire.Count) pmetric.Metrics {
 	p.time += interval
 	p.Table.Collect(p.time, offsetNs)
-	return p.Metrics.Collect(&wire.Collection{TimeNs: p.time, OffsetNs: offsetNs, Counts: counts}, p.Table)
+	collection := &wire.Collection{TimeNs: p.time, OffsetNs: offsetNs, Counts: counts}
+	flows := p.Metrics.Flows(collection, p.Table.Flows())
+	metrics := p.Metrics.Collect(collection, p.Table)
+	if flows != nil {
+		flows.Each(func(batch pmetric.Metrics) {
+			batch.ResourceMetrics().MoveAndAppendTo(metrics.ResourceMetrics())
+		})
+	}
+	return metrics
 }
 
 func (p *pipeline) get(id uint64) *conn.Connection {

@@ -38,6 +38,8 @@ const (
 	tcpZeroWindow
 	tcpResets
 	packetDrops
+	flowIO
+	flowPackets
 	httpServerDuration
 	httpClientDuration
 	rpcServerDuration
@@ -47,6 +49,9 @@ const (
 
 var (
 	connectionOptional = OptionalAttributes()
+	flowAttributes     = []string{
+		attrIODirection, attrPeerAddress, attrPeerPort, attrServerAddress, attrServerPort, attrFlowRole, attrTransport,
+	}
 
 	// Twice to two and a half times per step: round-trip times from a host to a continent.
 	rttBounds = []float64{0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5}
@@ -102,6 +107,12 @@ var instruments = [instrumentCount]Instrument{
 	packetDrops: {"network.packet.drops", "{packet}",
 		"Packets that the kernel dropped, by its own reason or, where it gives none, the function that dropped them.",
 		Sum, []string{attrDropReason, attrIODirection}, nil, nil},
+	flowIO: {"network.flow.io", "By",
+		"Payload exchanged with one peer. Of TCP without retransmissions.",
+		Sum, flowAttributes, nil, nil},
+	flowPackets: {"network.flow.packets", "{packet}",
+		"Packets exchanged with one peer: TCP segments, retransmissions and bare acknowledgments included.",
+		Sum, flowAttributes, nil, nil},
 	httpServerDuration: {"http.server.request.duration", "s",
 		"Duration of HTTP server requests.",
 		Histogram, []string{attrMethod, attrURLScheme, attrStatusCode, attrErrorType, attrProtocolVersion}, nil, httpBounds},

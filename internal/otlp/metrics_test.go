@@ -56,7 +56,7 @@ func TestExplicitBucketsAreAsTheGoldenFileSays(t *testing.T) {
 
 func TestTheGoldenFileHoldsEveryInstrumentAsDescribed(t *testing.T) {
 	seen := map[string]bool{}
-	each(everything(Options{}), func(_ pmetric.ResourceMetrics, metric pmetric.Metric) {
+	each(everything(Options{Flows: &conn.FlowLimits{}}), func(_ pmetric.ResourceMetrics, metric pmetric.Metric) {
 		for _, what := range Instruments() {
 			if what.Name != metric.Name() {
 				continue

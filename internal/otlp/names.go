@@ -62,6 +62,7 @@ const (
 	attrCapture          = "ebpfnet.capture"                 // l7.Capture, where a call was not seen whole
 	attrCloseReason      = "network.tcp.close.reason"        // see closeReasons
 	attrDropReason       = "network.packet.drop.reason"      // the kernel's name without SKB_DROP_REASON_, or a function
+	attrFlowRole         = "network.flow.role"               // client, server: what this end is
 	attrNetnsInode       = "ebpfnet.network.namespace.inode" // of the Resource, only where nothing else is known
 	attrPacketSize       = "network.packet.size"             // By, as the kernel held the packet
 	attrRequestMessages  = "ebpfnet.rpc.request.message.count"

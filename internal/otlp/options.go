@@ -13,13 +13,14 @@ const ScopeName = "github.com/ebpfnet/ebpfnetreceiver"
 
 // Options say what is emitted and how. The zero value is the default.
 type Options struct {
-	Version         string          // of the scope
-	Disabled        map[string]bool // metrics not to emit, by name
-	ExplicitBuckets bool            // explicit-bucket histograms with Instrument.Bounds; else exponential ones
-	Attributes      []string        // optional metric attributes to add, of OptionalAttributes
-	Query           bool            // url.query on spans, each value replaced by REDACTED
-	Limits          conn.Limits     // owners kept, and for how long
-	MaxSets         int             // combinations of attributes per owner and metric group; 0: 2000
+	Version         string           // of the scope
+	Disabled        map[string]bool  // metrics not to emit, by name
+	ExplicitBuckets bool             // explicit-bucket histograms with Instrument.Bounds; else exponential ones
+	Attributes      []string         // optional metric attributes to add, of OptionalAttributes
+	Query           bool             // url.query on spans, each value replaced by REDACTED
+	Limits          conn.Limits      // owners kept, and for how long
+	MaxSets         int              // combinations of attributes per owner and metric group; 0: 2000
+	Flows           *conn.FlowLimits // what is exchanged with each peer; nil: not counted
 }
 
 // Connections are the options of the connection table that serves these metrics.
@@ -28,6 +29,7 @@ func (o *Options) Connections() conn.Options {
 	return conn.Options{
 		Limits:  o.Limits,
 		MaxSets: o.MaxSets,
+		Flows:   o.Flows,
 		Dimensions: conn.Dimensions{
 			NetworkType: has(attrNetworkType),
 			Role:        has(attrHandshakeRole),
