@@ -2,6 +2,10 @@ package l7
 
 import (
 	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -26,6 +30,10 @@ func FuzzTracker(f *testing.F) {
 			side = "<"
 		}
 		f.Add(script(records([]turn{turn(side + c.input)})))
+	}
+	requests, answers := corpusHeads(f)
+	for i := range min(len(requests), len(answers)) {
+		f.Add(script(records([]turn{turn(">" + http2.Preface + string(requests[i])), turn("<" + string(answers[i]))})))
 	}
 	f.Fuzz(func(t *testing.T, events []byte) {
 		options := Options{Headers: []string{"x-id"}, MaxConnections: 3, MaxBytes: 64 << 10, MaxBytesPerConnection: 4 << 10, MaxPending: 4}
@@ -66,6 +74,36 @@ func FuzzTracker(f *testing.F) {
 	})
 }
 
+// corpusHeads are the stories of the HPACK corpus as streams of HEADERS frames, of requests and of answers; none
+// where it is not beside the repository.
+func corpusHeads(t testing.TB) (requests, answers [][]byte) {
+	files, _ := filepath.Glob("../../../shared/corpora/hpack/*/story_*.json")
+	for _, file := range files {
+		var story struct {
+			Cases []struct {
+				Wire    string
+				Headers []map[string]string
+			}
+		}
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(text, &story))
+		out := []byte{0, 0, 0, 4, 0, 0, 0, 0, 0} // SETTINGS
+		for i, c := range story.Cases[:min(6, len(story.Cases))] {
+			block, err := hex.DecodeString(c.Wire)
+			require.NoError(t, err)
+			out = append(out, 0, byte(len(block)>>8), byte(len(block)), 1, 5, 0, 0, 0, byte(2*i+1)) // END_STREAM, END_HEADERS
+			out = append(out, block...)
+		}
+		if _, request := story.Cases[0].Headers[0][":method"]; request {
+			requests = append(requests, out)
+		} else {
+			answers = append(answers, out)
+		}
+	}
+	return requests, answers
+}
+
 // script writes records as FuzzTracker reads them.
 func script(all []record) (out []byte) {
 	for _, r := range all {
@@ -98,6 +136,10 @@ func FuzzHTTP2(f *testing.F) {
 		for _, at := range []uint16{9, 100, 1000} {
 			f.Add(sides[0], sides[1], at, uint16(5))
 		}
+	}
+	requests, answers := corpusHeads(f)
+	for i := range min(len(requests), len(answers)) {
+		f.Add(requests[i], answers[i], uint16(50), uint16(20))
 	}
 	f.Fuzz(func(t *testing.T, client, server []byte, at, hole uint16) {
 		if len(client)+len(server) > 1<<16 || len(server) == 0 {

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -166,10 +168,28 @@ func TestControls(t *testing.T) {
 	}
 }
 
+// corpusMessages are the messages of llhttp's test suite, good and bad; none where it is not beside the repository.
+func corpusMessages(t testing.TB) (all []string) {
+	files, _ := filepath.Glob("../../../../shared/corpora/http1-llhttp/*/*.md")
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, block := range strings.Split(string(text), "\n```http\n")[1:] {
+			block, _, _ = strings.Cut(block, "\n```")
+			block = strings.ReplaceAll(strings.ReplaceAll(block, "\\\n", ""), "\n", "\r\n")
+			all = append(all, strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\t`, "\t", `\f`, "\f").Replace(block))
+		}
+	}
+	return all
+}
+
 // FuzzHead checks that a head reads the same however it is cut, and as net/http reads it where both take it.
 func FuzzHead(f *testing.F) {
 	f.Add("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n", uint16(3))
 	f.Add("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\nConnection: close\r\n\r\n", uint16(20))
+	for _, message := range corpusMessages(f) {
+		f.Add(message, uint16(len(message)/2))
+	}
 	f.Fuzz(func(t *testing.T, text string, at uint16) {
 		if len(text) > 4000 {
 			return
@@ -198,6 +218,11 @@ func FuzzHead(f *testing.F) {
 // FuzzChunks checks that chunked content reads the same however it is cut, and never past its end.
 func FuzzChunks(f *testing.F) {
 	f.Add("5;a=b\r\nhello\r\n0\r\n", uint16(4))
+	for _, message := range corpusMessages(f) {
+		if _, content, ok := strings.Cut(message, "\r\n\r\n"); ok {
+			f.Add(content, uint16(len(content)/2))
+		}
+	}
 	f.Fuzz(func(t *testing.T, text string, at uint16) {
 		feed := func(pieces ...string) (used int, progress Progress, total int64) {
 			var c Chunks

@@ -26,7 +26,7 @@ const (
 // large the table is, and what was evicted, plays no part in that, as a sender never refers to what is not
 // there. But a block that was missed may have inserted any number: then nothing is known any more.
 //
-// The zero value is a table of which nothing is known.
+// Begin or Forget comes before the first block.
 type Table struct {
 	entries  []entry // a ring, oldest first
 	first    int
