@@ -81,6 +81,40 @@ var sequential = []conversation{
 		[]string{"POST /up 413 -1/2"}, 0},
 }
 
+// smuggling are requests and answers of which recipients may disagree where they end: their content is unknown,
+// and what comes next is found again.
+var smuggling = []conversation{
+	{"a request with both lengths",
+		[]turn{">" + upload + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /evil HTTP/1.1\r\n\r\n", ok, get, ok},
+		[]string{"POST /up 200 -1/5", got}, 0},
+	{"the same, the other way round",
+		[]turn{">" + upload + "Transfer-Encoding: chunked\r\nContent-Length: 30\r\n\r\n", ">0\r\n\r\nGET /evil HTTP/1.1\r\n\r\n", ok, get, ok},
+		[]string{"POST /up 200 -1/5", got}, 0},
+	{"two lengths that differ",
+		[]turn{">" + upload + "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", ok, get, ok}, []string{"POST /up 200 -1/5", got}, 0},
+	{"a list of lengths", []turn{">" + upload + "Content-Length: 3, 3\r\n\r\nabc", ok, get, ok}, []string{"POST /up 200 -1/5", got}, 0},
+	{"a length with a sign", []turn{">" + upload + "Content-Length: +3\r\n\r\nabc", ok, get, ok}, []string{"POST /up 200 -1/5", got}, 0},
+	{"chunked that is not the last coding",
+		[]turn{">" + upload + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", ok, get, ok}, []string{"POST /up 200 -1/5", got}, 0},
+	{"a coding that nobody knows the end of",
+		[]turn{">" + upload + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", ok, get, ok}, []string{"POST /up 200 -1/5", got}, 0},
+	{"an answer with both lengths",
+		[]turn{get, "<HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", get, ok},
+		[]string{"GET /a?b=c 200 0/-1", got}, 0},
+	{"an answer with two lengths",
+		[]turn{get, "<HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", get, ok},
+		[]string{"GET /a?b=c 200 0/-1", got}, 0},
+	{"chunked in HTTP/1.0",
+		[]turn{">GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "<HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
+		[]string{"GET / 200 0/-1"}, 0},
+	{"a space before the colon",
+		[]turn{">" + upload + "Content-Length : 3\r\n\r\nabc", "<HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", get, ok},
+		[]string{"POST /up 400 -1/0", got}, 0},
+	{"a folded line",
+		[]turn{">" + upload + "X: a\r\n Content-Length: 3\r\n\r\nabc", "<HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", get, ok},
+		[]string{"POST /up 400 -1/0", got}, 0},
+}
+
 // pipelined are conversations of clients that do not wait.
 var pipelined = []conversation{
 	{"in one record",

@@ -13,6 +13,7 @@ func (c *conn) upgradeHTTP2(e *exchange) {
 	c.startHTTP2()
 	server := int(1 - c.requests)
 	c.begunHTTP2(server)
+	c.h2.sides[server].table.AllowAny() // HTTP2-Settings may say more than the preface will
 	c.h2.sides[c.requests].state = preface
 	st := c.newStream(e, 1)
 	e.Status, e.answered, e.ResponseStartNs = 0, false, 0

@@ -133,3 +133,37 @@ func TestAnUnmarkedConnectionIsCertainOfItsFirstCallWhenTheNextBegins(t *testing
 	s.says(1, 4, ok)
 	require.Len(t, s.calls, 2)
 }
+
+func TestLinesOfAMebibyte(t *testing.T) {
+	mebibyte := strings.Repeat("v", 1<<20)
+	for name, test := range map[string]struct {
+		request, answer string
+		want            string
+	}{
+		"a target":           {"GET /p?q=" + mebibyte + " HTTP/1.1\r\n\r\n", "HTTP/1.1 414 Too Long\r\nContent-Length: 0\r\n\r\n", "GET /p 414 0/0 truncated"},
+		"a field":            {"GET /x HTTP/1.1\r\nCookie: " + mebibyte + "\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "GET /x 200 0/5"},
+		"a field of answers": {"GET /x HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\nSet-Cookie: " + mebibyte + "\r\nContent-Length: 5\r\n\r\nhello", "GET /x 200 0/5"},
+		"a reason":           {"GET /x HTTP/1.1\r\n\r\n", "HTTP/1.1 200 " + mebibyte + "\r\nContent-Length: 5\r\n\r\nhello", "GET /x 0 0/-1 gap"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, piece := range []int{61, 1000, 1 << 16} {
+				s := newServer(Options{MaxBytes: 64 << 10})
+				for mark, text := range map[string]string{">": test.request} {
+					for ; len(text) > piece; text = text[piece:] {
+						s.says(1, 1, turn(mark+text[:piece]))
+					}
+					s.says(1, 1, turn(mark+text))
+				}
+				for text := test.answer; len(text) > 0; text = text[min(piece, len(text)):] {
+					s.says(1, 2, turn("<"+text[:min(piece, len(text))]))
+					require.Less(t, s.Stats().HeldBytes, 64<<10)
+				}
+				s.says(1, 3, get)
+				s.says(1, 4, ok)
+				s.Close(1, 5, "")
+				require.Equal(t, []string{test.want, got}, briefs(s.calls), "in pieces of %d", piece)
+				balanced(t, s.Tracker)
+			}
+		})
+	}
+}

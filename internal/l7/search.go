@@ -42,7 +42,7 @@ func (c *conn) gather(d *direction, cur *cursor) {
 	probe, ok := c.t.pool.Append(d.probe, cur.data)
 	d.probe = probe
 	guess := http1.Other
-	if ok && len(probe) <= maxProbe {
+	if ok {
 		guess = http1.Recognize(probe, cur.unseen > 0, d.strict)
 		if guess == http1.Other && c.requests == undecided {
 			switch http2.Recognize(probe, nil) {
@@ -51,6 +51,9 @@ func (c *conn) gather(d *direction, cur *cursor) {
 			case http2.Maybe:
 				guess = http1.Maybe
 			}
+		}
+		if guess == http1.Maybe && len(probe) > maxProbe {
+			guess = http1.Other
 		}
 	}
 	if guess == http1.Maybe {

@@ -62,6 +62,21 @@ func TestEveryRecordSplitAtEveryByte(t *testing.T) {
 	}
 }
 
+func TestMessagesThatMayBeReadInTwoWays(t *testing.T) {
+	for _, conversation := range smuggling {
+		t.Run(conversation.name, func(t *testing.T) {
+			whole := records(conversation.turns)
+			for _, end := range ends(whole) {
+				for _, all := range [][]record{whole, bytewise(whole)} {
+					calls, stats := end.see(t, all)
+					require.Equal(t, conversation.want, briefs(calls))
+					require.NotZero(t, stats.GivenUp[Malformed])
+				}
+			}
+		})
+	}
+}
+
 func TestTimesAreThoseOfTheRecordsWithTheBytes(t *testing.T) {
 	turns := []turn{">GE", ">T / HTTP/1.1\r\n", ">Content-Length: 2\r\n\r\na", ">b", "<HTTP/1.1 100 C\r\n\r\n",
 		"<HT", "<TP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na", "<b", get, ok}

@@ -187,6 +187,7 @@ func partialRequest(line []byte, cut, strict bool) Guess {
 	}
 	// What follows the target is the version: a second space must begin " HTTP/1.x".
 	rest := line[space+1:]
+	cut = cut || len(rest) > MaxTarget // more of it would not be kept
 	if i := bytes.IndexByte(rest, ' '); i >= 0 {
 		tail := rest[i:]
 		for _, end := range [2]string{" HTTP/1.1", " HTTP/1.0"} {
