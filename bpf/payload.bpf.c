@@ -8,8 +8,8 @@
  *
  * Bytes are copied up to capture_bytes of each burst, that is until the direction changes or a call begins
  * like a message; what follows (the rest of a body) is recorded by length alone. Of HTTP/2, up to MAX_RECORDS of
- * MAX_CAPTURE of each call: many small frames are sent in one, and losing sight of one's header is losing all that follow. A
- * connection whose first bytes are not HTTP's stops costing more than the lookup of its state.
+ * MAX_CAPTURE of each call: many small frames are sent in one, and losing sight of one's header is losing all that
+ * follow. A connection whose first bytes are not HTTP's stops costing more than the lookup of its state.
  *
  * Four taps make the same records, in the order of preference:
  *
