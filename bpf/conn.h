@@ -35,7 +35,13 @@ struct conn {
 	__u32 burst;	     /* bytes moved since the direction changed */
 	__u64 send_ns;	     /* when the send call that is under way began; 0: none is */
 	__u32 send_sequence; /* and where in the stream */
-	__u32 pad2;
+	/* times.bpf.c */
+	__u32 arrived_sequence; /* first byte of the newest packet that came when nothing was unread */
+	__u64 arrived_ns;	/* when it came from the device */
+	__u64 queued_ns;	/* and to TCP; 0: none did */
+	__u64 departed_ns;	/* when bytes were last given to a device for the first time; 0: none were */
+	__u32 departed_sequence; /* the one after them */
+	__u32 arrived_end;	 /* after that packet's last byte */
 };
 
 /* key: the socket; value: its connection; lives as long as the socket. */

@@ -250,6 +250,7 @@ struct sk_buff {
 	struct net_device *dev;
 	unsigned long _skb_refdst;
 	struct sock *sk;
+	s64 tstamp;
 	char cb[48];
 	unsigned int len;
 	int skb_iif;
@@ -257,6 +258,7 @@ struct sk_buff {
 	__u16 transport_header;
 	__u16 network_header;
 	unsigned char *head;
+	unsigned char *data;
 };
 
 struct tcp_skb_cb {

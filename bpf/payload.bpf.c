@@ -205,6 +205,34 @@ static __always_inline bool ring_has_room(void)
 	return bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) < payload_room;
 }
 
+/* What times.bpf.c noted about these bytes. It may run at the same time on another CPU: what it changed
+ * meanwhile belongs to other bytes, and the sequence number, which it changes first, says so. */
+static __always_inline void payload_times(struct payload_record *record, struct conn *conn, int direction)
+{
+	record->arrived_ns = record->queued_ns = record->departed_ns = 0;
+	record->arrived_length = record->departed_sequence = 0;
+	if (direction == SEND) {
+		__u32 sequence = conn->departed_sequence;
+		barrier();
+		__u64 departed = conn->departed_ns;
+		barrier();
+		if (sequence == conn->departed_sequence) {
+			record->departed_ns = departed;
+			record->departed_sequence = sequence;
+		}
+		return;
+	}
+	__u64 queued = conn->queued_ns, arrived = conn->arrived_ns;
+	__u32 end = conn->arrived_end;
+	barrier();
+	__u32 before = record->sequence - conn->arrived_sequence;
+	if (!queued || before >= end - conn->arrived_sequence)
+		return;
+	record->queued_ns = queued;
+	record->arrived_ns = arrived;
+	record->arrived_length = end - record->sequence;
+}
+
 static __always_inline void payload_fill(struct payload_record *record, struct conn *conn, struct tcp_sock *tp,
 					 int direction, __u64 time, __u32 length, const bool typed)
 {
@@ -219,6 +247,9 @@ static __always_inline void payload_fill(struct payload_record *record, struct c
 	record->direction = direction == SEND ? DIRECTION_TRANSMIT : DIRECTION_RECEIVE;
 	record->flags = 0;
 	record->pad[0] = record->pad[1] = 0;
+	record->srtt_us = READ(typed, tp, srtt_us) >> 3;
+	record->retransmits = READ(typed, tp, total_retrans);
+	payload_times(record, conn, direction);
 }
 
 /* Sends a record of the next bytes of the call that the scratch describes; 0: it was the last, as it must be if

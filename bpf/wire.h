@@ -169,6 +169,16 @@ struct payload_record {
 	__u8 direction; /* enum packet_direction */
 	__u8 flags;	/* enum payload_flags */
 	__u8 pad[2];
+	__u32 srtt_us;	   /* smoothed RTT at this moment; 0: no sample yet */
+	__u32 retransmits; /* tcp_sock.total_retrans at this moment */
+	/* Of a receive call: when the packet with the first byte came, if nothing unread was before it. */
+	__u64 arrived_ns; /* from the device; 0: not known */
+	__u64 queued_ns;  /* at TCP; 0: not known */
+	/* Of a send call: the newest bytes that had been given to a device when it returned. */
+	__u64 departed_ns; /* when; 0: not known */
+	/* Receive: how many bytes from the first on came in that packet. Send: TCP sequence number after them. */
+	__u32 arrived_length;
+	__u32 departed_sequence;
 };
 
 /* Counted in the kernel per owner and reason: exact whatever the token bucket holds back. */

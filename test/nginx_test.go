@@ -77,6 +77,8 @@ func startNginx(t *testing.T, n *namespace, at netip.AddrPort) *nginx {
 	return s
 }
 
+func (s *nginx) pidFile() string { return filepath.Join(filepath.Dir(s.log), "pid") }
+
 // call is what both the server's log and a span say of one request.
 type call struct {
 	port         string // of the client

@@ -28,6 +28,8 @@ type pipeline struct {
 	spans   *otlp.Spans
 	sampler sampler
 	answers answers
+	times   times
+	parts   otlp.Parts // of the call at hand
 	stats   Stats
 }
 
@@ -43,6 +45,7 @@ func newPipeline(ctx context.Context, e *Engine) *pipeline {
 		spans:   otlp.NewSpans(e.config.OTLP),
 		sampler: newSampler(e.config.Trace),
 		answers: newAnswers(),
+		times:   newTimes(),
 	}
 	p.calls = l7.NewTracker(e.config.L7, p.call)
 	p.out.metrics, p.out.logs, p.out.spans = newOutput(ctx), newOutput(ctx), newOutput(ctx)
@@ -94,6 +97,7 @@ func (p *pipeline) Conn(record *wire.ConnRecord) {
 		p.calls.Totals(record.ID, record.BytesReceived, sent(record))
 		p.calls.Close(record.ID, record.Header.TimeNs, otlp.CloseError(record))
 		p.answers.forget(record.ID)
+		p.times.forget(record.ID)
 	}
 }
 
@@ -146,12 +150,16 @@ func (p *pipeline) hurt(event *wire.PacketEvent, c *conn.Connection) otlp.Link {
 }
 
 // Payload implements wire.Handler.
-func (p *pipeline) Payload(record *wire.PayloadRecord, data []byte) { p.calls.Payload(record, data) }
+func (p *pipeline) Payload(record *wire.PayloadRecord, data []byte) {
+	p.times.note(record)
+	p.calls.Payload(record, data)
+}
 
 // call takes a finished call: always into the metrics, as far as the sampler lets it into a span.
 func (p *pipeline) call(call *l7.Call) {
 	c, _ := p.table.Get(call.ConnID)
 	p.stats.Spans.Calls++
+	p.parts = p.times.split(call)
 	p.metrics.Call(call, c)
 	identity := p.sampler.identify(call, c)
 	if p.engine.sink.Logs != nil {
@@ -170,7 +178,7 @@ func (p *pipeline) call(call *l7.Call) {
 		return
 	}
 	p.stats.Spans.Spans++
-	p.spans.Add(otlp.Span{Call: call, Conn: c, Identity: identity})
+	p.spans.Add(otlp.Span{Call: call, Conn: c, Identity: identity, Parts: &p.parts})
 	if p.spans.Len() >= batchItems {
 		p.sendSpans()
 	}
@@ -189,7 +197,9 @@ func (p *pipeline) Collect(collection *wire.Collection) {
 		p.table.NoSnapshot()
 	}
 	p.table.Collect(collection.TimeNs, collection.OffsetNs)
-	p.answers.sweep(func(id uint64) bool { _, known := p.table.Get(id); return known })
+	known := func(id uint64) bool { _, known := p.table.Get(id); return known }
+	p.answers.sweep(known)
+	p.times.sweep(known)
 	p.logs.SetOffset(collection.OffsetNs)
 	p.spans.SetOffset(collection.OffsetNs)
 	p.sendFlows(collection)

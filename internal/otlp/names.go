@@ -59,6 +59,15 @@ const (
 	attrRetransmitType = "network.tcp.retransmit.type" // fast, timeout, tail_loss_probe, syn, syn_ack
 
 	// Of this receiver, in the style of the conventions.
+	// Where a call's time went, in seconds, see Parts; each only where it is known.
+	attrNICToTCP       = "ebpfnet.receive.nic_to_tcp.duration"
+	attrTCPToApp       = "ebpfnet.receive.tcp_to_app.duration"
+	attrAppToDevice    = "ebpfnet.transmit.app_to_device.duration"
+	attrApplication    = "ebpfnet.application.duration"
+	attrPeerTime       = "ebpfnet.peer.duration"
+	attrTCPRTT         = "ebpfnet.tcp.rtt"
+	attrTCPRetransmits = "ebpfnet.tcp.retransmits"
+
 	attrCapture          = "ebpfnet.capture"                 // l7.Capture, where a call was not seen whole
 	attrCloseReason      = "network.tcp.close.reason"        // see closeReasons
 	attrDropReason       = "network.packet.drop.reason"      // the kernel's name without SKB_DROP_REASON_, or a function

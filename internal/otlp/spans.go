@@ -26,6 +26,7 @@ type Span struct {
 	Call     *l7.Call
 	Conn     *conn.Connection // nil: not known any more; then the Resource and the addresses are unknown
 	Identity Identity
+	Parts    *Parts // nil: nothing is known
 }
 
 // Spans accumulates the spans of calls, by Resource.
@@ -91,7 +92,7 @@ func (s *Spans) Add(in Span) {
 	span.SetEndTimestamp(pcommon.Timestamp(s.wall(end)))
 
 	attributes := span.Attributes()
-	attributes.EnsureCapacity(24)
+	attributes.EnsureCapacity(32)
 	if call.RPC != "" {
 		span.SetName(rpcAttributes(call, attributes))
 	} else {
@@ -110,6 +111,9 @@ func (s *Spans) Add(in Span) {
 	}
 	if call.Capture != l7.Complete {
 		attributes.PutStr(attrCapture, call.Capture.String())
+	}
+	if in.Parts != nil {
+		in.Parts.write(attributes)
 	}
 	for _, header := range call.Headers {
 		putHeader(call, header, attributes)

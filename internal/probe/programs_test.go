@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,7 +38,7 @@ func objects(t *testing.T) map[string]*ebpf.CollectionSpec {
 	specs := map[string]*ebpf.CollectionSpec{}
 	for name, load := range map[string]func() (*ebpf.CollectionSpec, error){
 		"adopt": bpf.LoadAdopt, "connections": bpf.LoadConnections, "drops": bpf.LoadDrops, "payload": bpf.LoadPayload,
-		"resets": bpf.LoadResets, "retransmits": bpf.LoadRetransmits, "snapshot": bpf.LoadSnapshot,
+		"resets": bpf.LoadResets, "retransmits": bpf.LoadRetransmits, "snapshot": bpf.LoadSnapshot, "times": bpf.LoadTimes,
 	} {
 		spec, err := load()
 		require.NoError(t, err)
@@ -91,7 +92,7 @@ func TestTheKernelHalfAndTheReaderAgreeOnTheStatistics(t *testing.T) {
 
 func TestEveryProgramIsReachedThroughAHook(t *testing.T) {
 	served := map[string]bool{}
-	capabilities := append(append(resets(), retransmits()...), connections(), drops(noise{}), adoption(true),
+	capabilities := append(slices.Concat(resets(), retransmits(), times()), connections(), drops(noise{}), adoption(true),
 		snapshot(false), snapshot(true))
 	for _, c := range capabilities {
 		for _, h := range c.hooks {

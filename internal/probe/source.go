@@ -111,6 +111,11 @@ func (s *source) load(types kernelTypes) error {
 		snapshots = l.serve(snapshot(l.byAddress))
 		l.serve(adoption(l.byAddress))
 	}
+	if s.config.Payload.Enabled {
+		for _, c := range times() {
+			l.serve(c)
+		}
+	}
 	if s.config.Drops.Enabled {
 		l.serve(drops(newNoise(types.enum("skb_drop_reason"), s.facts.Lookup)))
 	}

@@ -112,7 +112,7 @@ func capabilities(types kernelTypes, byAddress bool) []capability {
 			connections(), snapshot(byAddress), adoption(byAddress),
 			payload(everything().Payload.CaptureBytes, 8<<20, types), drops(noise),
 		},
-		resets(), retransmits(),
+		resets(), retransmits(), times(),
 	)
 }
 

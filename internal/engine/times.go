@@ -1,0 +1,233 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+// How many records of a direction are remembered, while one call follows another and where many are under way
+// on one connection. What is older is not known any more.
+const (
+	momentsKept      = 8
+	momentsKeptHTTP2 = 64
+)
+
+// times remembers when the bytes of each connection's last records came and went, so that a call's time can be
+// split once it has ended.
+type times struct {
+	byConn map[uint64]*connTimes
+	lastID uint64 // the connection of the last record: the next one is likely to be of it too
+	last   *connTimes
+}
+
+// connTimes are those of one connection.
+type connTimes struct {
+	received, sent         moments
+	lastReceived, lastSent moment // of all records
+}
+
+// moments is a ring, of a power of two.
+type moments struct {
+	ring  []moment
+	count int
+}
+
+// moment is what a record tells of the time around its bytes. 0: not known.
+type moment struct {
+	timeNs      uint64 // the record's own: a receive call has returned, a send call begins
+	arrivedNs   uint64 // received: its first packet, from the device
+	otherNs     uint64 // received: that packet, at TCP; sent: departed
+	sequence    uint32
+	length      uint32
+	edge        uint32 // received: bytes of that packet; sent: sequence number after what had departed
+	srttUs      uint32
+	retransmits uint32
+}
+
+func newTimes() times { return times{byConn: map[uint64]*connTimes{}} }
+
+// note takes a record. Of what is moved in many calls, the first ones hold the beginnings of messages.
+func (t *times) note(record *wire.PayloadRecord) {
+	c := t.last
+	if c == nil || t.lastID != record.ConnID {
+		if c = t.byConn[record.ConnID]; c == nil {
+			c = &connTimes{}
+			t.byConn[record.ConnID] = c
+		}
+		t.lastID, t.last = record.ConnID, c
+	}
+	last, kept := &c.lastSent, &c.sent
+	if record.Direction == wire.DirectionReceive {
+		last, kept = &c.lastReceived, &c.received
+		last.arrivedNs, last.otherNs, last.edge = record.ArrivedNs, record.QueuedNs, record.ArrivedLength
+	} else {
+		last.otherNs, last.edge = record.DepartedNs, record.DepartedSequence
+	}
+	last.timeNs, last.sequence, last.length = record.Header.TimeNs, record.Sequence, record.Length
+	last.srttUs, last.retransmits = record.SRTTUs, record.Retransmits
+	if record.Captured > 0 {
+		kept.add(last)
+	}
+}
+
+func (m *moments) add(at *moment) {
+	if len(m.ring) == 0 {
+		m.ring = make([]moment, momentsKept)
+	}
+	m.ring[m.count&(len(m.ring)-1)] = *at
+	m.count++
+}
+
+// grow makes room for the moments of many calls at a time.
+func (m *moments) grow() {
+	if n := len(m.ring); n > 0 && n < momentsKeptHTTP2 {
+		grown := make([]moment, momentsKeptHTTP2)
+		for i := range min(m.count, n) {
+			grown[i] = m.ring[(m.count-min(m.count, n)+i)%n]
+		}
+		m.ring, m.count = grown, min(m.count, n)
+	}
+}
+
+// holding is the moment of the record that holds the byte at sequence.
+func (m *moments) holding(sequence uint32) *moment {
+	for i := m.count - 1; i >= max(0, m.count-len(m.ring)); i-- {
+		if at := &m.ring[i&(len(m.ring)-1)]; sequence-at.sequence < at.length {
+			return at
+		}
+	}
+	return nil
+}
+
+// at is the moment of the newest record of that time.
+func (m *moments) at(timeNs uint64) *moment {
+	for i := m.count - 1; i >= max(0, m.count-len(m.ring)); i-- {
+		if at := &m.ring[i&(len(m.ring)-1)]; at.timeNs == timeNs {
+			return at
+		}
+	}
+	return nil
+}
+
+// split tells how the time of a call was spent, as far as it is known, and has the call begin when its request
+// came to this machine and end when its answer left it.
+func (t *times) split(call *l7.Call) otlp.Parts {
+	parts := otlp.NoParts()
+	c := t.byConn[call.ConnID]
+	if c == nil || !call.SequenceKnown {
+		return parts
+	}
+	if call.StreamID != 0 {
+		c.received.grow()
+		c.sent.grow()
+	}
+	var begun, ended *moment
+	if call.Server {
+		if begun = c.received.holding(call.RequestSequence); begun != nil && begun.timeNs != call.StartNs {
+			begun = nil // bytes of that number were seen before
+		}
+		ended = endOf(&c.sent, &c.lastSent, call.EndNs)
+		c.served(call, begun, ended, &parts)
+	} else {
+		if begun = c.sent.holding(call.RequestSequence); begun != nil && begun.timeNs != call.StartNs {
+			begun = nil
+		}
+		ended = endOf(&c.received, &c.lastReceived, call.EndNs)
+		c.asked(call, begun, &parts)
+	}
+	if ended != nil && ended.srttUs != 0 { // else the kernel has not measured any yet
+		parts.RTT = time.Duration(ended.srttUs) * time.Microsecond
+		if begun != nil {
+			parts.Retransmits = int64(ended.retransmits - begun.retransmits)
+		}
+	}
+	return parts
+}
+
+func endOf(kept *moments, last *moment, timeNs uint64) *moment {
+	if timeNs == 0 {
+		return nil
+	}
+	if last.timeNs == timeNs {
+		return last
+	}
+	return kept.at(timeNs)
+}
+
+// served splits a call that was answered here.
+func (c *connTimes) served(call *l7.Call, begun, ended *moment, parts *otlp.Parts) {
+	if begun != nil {
+		if call.ResponseStartNs >= call.StartNs {
+			parts.Application = time.Duration(call.ResponseStartNs - call.StartNs)
+		}
+		if came := begun.came(call.RequestSequence, parts); came != 0 {
+			call.StartNs = came
+		}
+	}
+	if ended != nil {
+		if left := ended.left(parts); left > call.EndNs {
+			call.EndNs = left
+		}
+	}
+}
+
+// asked splits a call that was made here.
+func (c *connTimes) asked(call *l7.Call, begun *moment, parts *otlp.Parts) {
+	var left uint64
+	if begun != nil {
+		left = begun.left(parts)
+	}
+	if !call.ResponseSequenceKnown || call.ResponseStartNs == 0 {
+		return
+	}
+	answered := c.received.holding(call.ResponseSequence)
+	if answered == nil || answered.timeNs != call.ResponseStartNs {
+		return
+	}
+	if came := answered.came(call.ResponseSequence, parts); left != 0 && came > left {
+		parts.Peer = time.Duration(came - left)
+	}
+}
+
+// came says when the byte at sequence, which was received, came to this machine, 0 if that is not known: later
+// bytes of a call may have come in other packets than its first.
+func (m *moment) came(sequence uint32, parts *otlp.Parts) uint64 {
+	queued := m.otherNs
+	if queued == 0 || queued > m.timeNs || sequence-m.sequence >= m.edge {
+		return 0
+	}
+	parts.TCPToApp = time.Duration(m.timeNs - queued)
+	if m.arrivedNs == 0 || m.arrivedNs > queued {
+		return queued
+	}
+	parts.NICToTCP = time.Duration(queued - m.arrivedNs)
+	return m.arrivedNs
+}
+
+// left says when the last byte of a send call had been given to the device, 0 if that is not known.
+func (m *moment) left(parts *otlp.Parts) uint64 {
+	if m.otherNs < m.timeNs || m.edge != m.sequence+m.length {
+		return 0
+	}
+	parts.AppToDevice = time.Duration(m.otherNs - m.timeNs)
+	return m.otherNs
+}
+
+func (t *times) forget(connID uint64) {
+	if t.lastID == connID {
+		t.last = nil
+	}
+	delete(t.byConn, connID)
+}
+
+// sweep forgets connections whose end nobody told of.
+func (t *times) sweep(known func(connID uint64) bool) {
+	for id := range t.byConn {
+		if !known(id) {
+			t.forget(id)
+		}
+	}
+}

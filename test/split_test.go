@@ -1,0 +1,188 @@
+//go:build linux && (amd64 || arm64)
+
+package kerneltest
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+)
+
+// The parts of a span, which do not overlap.
+const (
+	nicToTCP    = "ebpfnet.receive.nic_to_tcp.duration"
+	tcpToApp    = "ebpfnet.receive.tcp_to_app.duration"
+	appToDevice = "ebpfnet.transmit.app_to_device.duration"
+	application = "ebpfnet.application.duration"
+	peer        = "ebpfnet.peer.duration"
+)
+
+// part is false where the span does not know it.
+func part(span ptrace.Span, name string) (time.Duration, bool) {
+	v, ok := span.Attributes().Get(name)
+	if !ok {
+		return 0, false
+	}
+	return time.Duration(v.Double() * 1e9), true
+}
+
+func lasted(span ptrace.Span) time.Duration {
+	return span.EndTimestamp().AsTime().Sub(span.StartTimestamp().AsTime())
+}
+
+// requirePart: a span that was seen whole knows it.
+func requirePart(t *testing.T, span ptrace.Span, name string) time.Duration {
+	t.Helper()
+	d, known := part(span, name)
+	require.True(t, known, "%s of %v", name, span.Attributes().AsRaw())
+	return d
+}
+
+// assertPartsFit: all parts together are no longer than the whole.
+func assertPartsFit(t *testing.T, span ptrace.Span) {
+	t.Helper()
+	var sum time.Duration
+	for _, name := range []string{nicToTCP, tcpToApp, appToDevice, application, peer} {
+		d, _ := part(span, name)
+		assert.GreaterOrEqual(t, d, time.Duration(0), name)
+		sum += d
+	}
+	assert.LessOrEqual(t, sum, lasted(span)+time.Microsecond, "parts of %v", span.Attributes().AsRaw())
+}
+
+// bothSpans are those of the calls with this path.
+func (o *observer) bothSpans(path string) (client, server ptrace.Span) {
+	o.t.Helper()
+	found := map[ptrace.SpanKind][]ptrace.Span{}
+	for _, kind := range []ptrace.SpanKind{ptrace.SpanKindClient, ptrace.SpanKindServer} {
+		for _, span := range o.spans(kind) {
+			if text(span.Attributes(), "url.path") == path {
+				found[kind] = append(found[kind], span)
+			}
+		}
+		require.Len(o.t, found[kind], 1, path)
+	}
+	return found[ptrace.SpanKindClient][0], found[ptrace.SpanKindServer][0]
+}
+
+// assertNested: what the client waited for holds all that the server did, network included.
+func assertNested(t *testing.T, client, server ptrace.Span) {
+	t.Helper()
+	assert.LessOrEqual(t, lasted(server), requirePart(t, client, peer)+time.Microsecond,
+		"%v within %v", server.Attributes().AsRaw(), client.Attributes().AsRaw())
+}
+
+// workers are the processes of a running nginx that serve.
+func (s *nginx) workers(master int) (pids []int) {
+	s.t.Helper()
+	eventually(s.t, "nginx has workers", func() bool {
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", master, master))
+		require.NoError(s.t, err)
+		pids = nil
+		for _, field := range strings.Fields(string(children)) {
+			pid, err := strconv.Atoi(field)
+			require.NoError(s.t, err)
+			pids = append(pids, pid)
+		}
+		return len(pids) == 2
+	})
+	return pids
+}
+
+func (s *nginx) signal(pids []int, signal syscall.Signal) {
+	s.t.Helper()
+	for _, pid := range pids {
+		require.NoError(s.t, syscall.Kill(pid, signal))
+	}
+}
+
+func TestASpanTellsWhereTheTimeWent(t *testing.T) {
+	n := newNetwork(t)
+	server := startNginx(t, n.server, n.server.at4(80))
+	slow := &http.Server{Handler: http.HandlerFunc(func(out http.ResponseWriter, in *http.Request) {
+		time.Sleep(60 * time.Millisecond)
+		_, _ = io.WriteString(out, "done")
+	})}
+	listener := n.server.listen("tcp4", n.server.at4(8080))
+	go func() { _ = slow.Serve(listener) }()
+	defer slow.Close()
+	o := observe(t, n.settings())
+
+	conn := n.client.dial(server.at)
+	browser := browse(conn)
+	const calls = 40
+	for i := range calls {
+		_, err := browser.ask("GET", fmt.Sprintf("/%d", i), "")
+		require.NoError(t, err)
+	}
+
+	master, err := os.ReadFile(server.pidFile())
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(master)))
+	require.NoError(t, err)
+	workers := server.workers(pid)
+	server.signal(workers, syscall.SIGSTOP)
+	const stopped = 150 * time.Millisecond
+	time.AfterFunc(stopped, func() { server.signal(workers, syscall.SIGCONT) })
+	_, err = browser.ask("GET", "/stopped", "")
+	require.NoError(t, err)
+
+	const late = 80 * time.Millisecond
+	_, err = io.WriteString(conn, "GET /late HTTP/1.1\r\nHost: server.test\r\n\r\n")
+	require.NoError(t, err)
+	time.Sleep(late)
+	response, err := http.ReadResponse(browser.in, nil)
+	require.NoError(t, err)
+	_, err = io.Copy(io.Discard, response.Body)
+	require.NoError(t, err)
+
+	_, err = browse(n.client.dial(n.server.at4(8080))).ask("GET", "/slow", "")
+	require.NoError(t, err)
+	o.stop()
+
+	for i := range calls {
+		client, server := o.bothSpans(fmt.Sprintf("/%d", i))
+		for _, span := range []ptrace.Span{client, server} {
+			assertPartsFit(t, span)
+			requirePart(t, span, tcpToApp)
+			requirePart(t, span, appToDevice)
+			rtt, ok := span.Attributes().Get("ebpfnet.tcp.rtt")
+			require.True(t, ok)
+			assert.Positive(t, rtt.Double())
+			again, ok := span.Attributes().Get("ebpfnet.tcp.retransmits")
+			require.True(t, ok)
+			assert.Zero(t, again.Int())
+		}
+		requirePart(t, server, application)
+		assertNested(t, client, server)
+	}
+
+	// The kernel had the request, and nobody read it.
+	client, served := o.bothSpans("/stopped")
+	assertNested(t, client, served)
+	assertPartsFit(t, served)
+	waited := requirePart(t, served, tcpToApp)
+	assert.Greater(t, waited, stopped/2, "the stopped server did not read")
+	assert.Less(t, requirePart(t, served, application), waited, "and it is not the application that took long")
+
+	// The answer was there, and the client was elsewhere.
+	client, served = o.bothSpans("/late")
+	assertNested(t, client, served)
+	assertPartsFit(t, client)
+	assert.GreaterOrEqual(t, requirePart(t, client, tcpToApp)+requirePart(t, client, peer)+requirePart(t, client, appToDevice), late)
+
+	client, served = o.bothSpans("/slow")
+	assertNested(t, client, served)
+	assertPartsFit(t, served)
+	assert.GreaterOrEqual(t, requirePart(t, served, application), 60*time.Millisecond)
+}
