@@ -210,7 +210,7 @@ static __always_inline bool ring_has_room(void)
 static __always_inline void payload_times(struct payload_record *record, struct conn *conn, int direction)
 {
 	record->arrived_ns = record->queued_ns = record->departed_ns = 0;
-	record->arrived_length = record->departed_sequence = 0;
+	record->arrived_end = record->departed_end = 0;
 	if (direction == SEND) {
 		__u32 sequence = conn->departed_sequence;
 		barrier();
@@ -218,7 +218,7 @@ static __always_inline void payload_times(struct payload_record *record, struct 
 		barrier();
 		if (sequence == conn->departed_sequence) {
 			record->departed_ns = departed;
-			record->departed_sequence = sequence;
+			record->departed_end = sequence;
 		}
 		return;
 	}
@@ -230,7 +230,7 @@ static __always_inline void payload_times(struct payload_record *record, struct 
 		return;
 	record->queued_ns = queued;
 	record->arrived_ns = arrived;
-	record->arrived_length = end - record->sequence;
+	record->arrived_end = end;
 }
 
 static __always_inline void payload_fill(struct payload_record *record, struct conn *conn, struct tcp_sock *tp,

@@ -176,9 +176,8 @@ struct payload_record {
 	__u64 queued_ns;  /* at TCP; 0: not known */
 	/* Of a send call: the newest bytes that had been given to a device when it returned. */
 	__u64 departed_ns; /* when; 0: not known */
-	/* Receive: how many bytes from the first on came in that packet. Send: TCP sequence number after them. */
-	__u32 arrived_length;
-	__u32 departed_sequence;
+	__u32 arrived_end;  /* TCP sequence number after that packet's bytes */
+	__u32 departed_end; /* and after the bytes that had departed */
 };
 
 /* Counted in the kernel per owner and reason: exact whatever the token bucket holds back. */

@@ -42,7 +42,7 @@ type moment struct {
 	otherNs     uint64 // received: that packet, at TCP; sent: departed
 	sequence    uint32
 	length      uint32
-	edge        uint32 // received: bytes of that packet; sent: sequence number after what had departed
+	end         uint32 // received: sequence number after that packet; sent: after what had departed
 	srttUs      uint32
 	retransmits uint32
 }
@@ -62,9 +62,9 @@ func (t *times) note(record *wire.PayloadRecord) {
 	last, kept := &c.lastSent, &c.sent
 	if record.Direction == wire.DirectionReceive {
 		last, kept = &c.lastReceived, &c.received
-		last.arrivedNs, last.otherNs, last.edge = record.ArrivedNs, record.QueuedNs, record.ArrivedLength
+		last.arrivedNs, last.otherNs, last.end = record.ArrivedNs, record.QueuedNs, record.ArrivedEnd
 	} else {
-		last.otherNs, last.edge = record.DepartedNs, record.DepartedSequence
+		last.otherNs, last.end = record.DepartedNs, record.DepartedEnd
 	}
 	last.timeNs, last.sequence, last.length = record.Header.TimeNs, record.Sequence, record.Length
 	last.srttUs, last.retransmits = record.SRTTUs, record.Retransmits
@@ -196,7 +196,7 @@ func (c *connTimes) asked(call *l7.Call, begun *moment, parts *otlp.Parts) {
 // bytes of a call may have come in other packets than its first.
 func (m *moment) came(sequence uint32, parts *otlp.Parts) uint64 {
 	queued := m.otherNs
-	if queued == 0 || queued > m.timeNs || sequence-m.sequence >= m.edge {
+	if queued == 0 || queued > m.timeNs || int32(m.end-sequence) <= 0 {
 		return 0
 	}
 	parts.TCPToApp = time.Duration(m.timeNs - queued)
@@ -209,7 +209,7 @@ func (m *moment) came(sequence uint32, parts *otlp.Parts) uint64 {
 
 // left says when the last byte of a send call had been given to the device, 0 if that is not known.
 func (m *moment) left(parts *otlp.Parts) uint64 {
-	if m.otherNs < m.timeNs || m.edge != m.sequence+m.length {
+	if m.otherNs < m.timeNs || m.end != m.sequence+m.length {
 		return 0
 	}
 	parts.AppToDevice = time.Duration(m.otherNs - m.timeNs)

@@ -23,12 +23,12 @@ func movement(direction uint8, timeNs uint64, sequence, length uint32) *wire.Pay
 }
 
 func arrived(r *wire.PayloadRecord, nic, queued uint64, length uint32) *wire.PayloadRecord {
-	r.ArrivedNs, r.QueuedNs, r.ArrivedLength = nic, queued, length
+	r.ArrivedNs, r.QueuedNs, r.ArrivedEnd = nic, queued, r.Sequence+length
 	return r
 }
 
 func departed(r *wire.PayloadRecord, timeNs uint64, sequence uint32) *wire.PayloadRecord {
-	r.DepartedNs, r.DepartedSequence = timeNs, sequence
+	r.DepartedNs, r.DepartedEnd = timeNs, sequence
 	return r
 }
 

@@ -180,24 +180,24 @@ const PacketEventSize = 344
 
 // PayloadRecord is struct payload_record of bpf/wire.h.
 type PayloadRecord struct {
-	_                structs.HostLayout
-	Header           RecordHeader
-	ConnID           uint64
-	Sequence         uint32
-	Length           uint32
-	Captured         uint32
-	TGID             uint32
-	TID              uint32
-	Direction        uint8
-	Flags            uint8
-	Pad              [2]uint8
-	SRTTUs           uint32
-	Retransmits      uint32
-	ArrivedNs        uint64
-	QueuedNs         uint64
-	DepartedNs       uint64
-	ArrivedLength    uint32
-	DepartedSequence uint32
+	_           structs.HostLayout
+	Header      RecordHeader
+	ConnID      uint64
+	Sequence    uint32
+	Length      uint32
+	Captured    uint32
+	TGID        uint32
+	TID         uint32
+	Direction   uint8
+	Flags       uint8
+	Pad         [2]uint8
+	SRTTUs      uint32
+	Retransmits uint32
+	ArrivedNs   uint64
+	QueuedNs    uint64
+	DepartedNs  uint64
+	ArrivedEnd  uint32
+	DepartedEnd uint32
 }
 
 // PayloadRecordSize is the size of struct payload_record in the kernel, in bytes.
