@@ -128,7 +128,7 @@ run: deps-run build ## Two network namespaces with real traffic, watched; DURATI
 
 .PHONY: run-host
 run-host: build ## Watch the whole host and print what is seen
-	$(as_root) $(collector) --config examples/host/collector.yaml
+	$(as_root) env HOST_NAME="$$(hostname)" $(collector) --config examples/host/collector.yaml
 
 ## Housekeeping
 

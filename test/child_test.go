@@ -11,6 +11,7 @@ import (
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/symbol"
 )
 
 // childRole names the environment variable that makes the test binary play another part.
@@ -58,6 +59,13 @@ func openAndClose(namespace string) error {
 	e, err := engine.New(config, (&observer{}).sink(), logger)
 	if err != nil {
 		return err
+	}
+	symbols := symbol.NewKallsyms()
+	symbols.Symbol(1) // asks for the table
+	if err := symbols.Err(); err != nil {
+		fmt.Println("kernel symbols:", err)
+	} else {
+		fmt.Println("kernel symbols: readable")
 	}
 	return e.Close()
 }
