@@ -1,6 +1,9 @@
 package conn
 
-import "github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+import (
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn/histogram"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
 
 // identify takes over what r knows better than what came before.
 func (t *Table) identify(c *Connection, r *wire.ConnRecord) {
@@ -159,12 +162,19 @@ func (c *Connection) remember(r *wire.ConnRecord) {
 }
 
 // observeRTT counts the round-trip time once if payload moved since it was counted last, or anyway.
-func (c *Connection) observeRTT(anyway bool) {
+func (t *Table) observeRTT(c *Connection, anyway bool) {
 	if c.srttUs == 0 || !anyway && !c.is(moved) {
 		return
 	}
 	c.flags = c.flags&^moved | rttSeen
-	c.series.RTT.Record(float64(c.srttUs) / 1e6)
+	rtt := float64(c.srttUs) / 1e6
+	c.series.RTT.Record(rtt)
+	if c.spanID != ([8]byte{}) {
+		c.series.RTT.Exemplify(histogram.Exemplar{
+			Value: rtt, TimeNs: uint64(int64(c.seenNs) + t.offsetNs), TraceID: c.traceID, SpanID: c.spanID,
+		})
+		c.spanID = [8]byte{}
+	}
 	if c.minRTTUs != 0 {
 		c.series.MinRTT.Record(float64(c.minRTTUs) / 1e6)
 	}

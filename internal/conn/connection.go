@@ -34,6 +34,9 @@ type Connection struct {
 	retransmits      uint32
 	errno            uint32
 
+	traceID [16]byte // of the newest span since the RTT was counted last
+	spanID  [8]byte  // zero: none
+
 	firstCollection, lastCollection uint32
 	slot                            int32 // place in Table.live, -1: not there
 	next                            *Connection
@@ -75,6 +78,9 @@ func (c *Connection) Process() uint32 {
 	}
 	return c.ref.TGID
 }
+
+// SetSpan names a span that was made of a call on this connection: an exemplar for its next RTT.
+func (c *Connection) SetSpan(traceID [16]byte, spanID [8]byte) { c.traceID, c.spanID = traceID, spanID }
 
 // Local is this end's address and port.
 func (c *Connection) Local() netip.AddrPort { return c.pair.LocalAddr() }

@@ -100,7 +100,7 @@ func (t *Table) Collect(timeNs uint64, offsetNs int64) {
 		if c.series != nil {
 			c.gauge()
 			if c.state == StateEstablished {
-				c.observeRTT(false)
+				t.observeRTT(c, false)
 			}
 		}
 	}
@@ -146,7 +146,7 @@ func (c *Connection) gauge() {
 func (t *Table) lose(c *Connection) {
 	if c.is(established) {
 		t.attribute(c)
-		c.observeRTT(!c.is(rttSeen))
+		t.observeRTT(c, !c.is(rttSeen))
 		t.stats.LostClose++
 		t.stats.Live--
 	} else {

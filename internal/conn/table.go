@@ -191,7 +191,7 @@ func (t *Table) close(c *Connection, r *wire.ConnRecord) {
 	}
 	t.account(c, r)
 	c.remember(r)
-	c.observeRTT(!c.is(rttSeen))
+	t.observeRTT(c, !c.is(rttSeen))
 	if int(r.CloseReason) < len(c.series.Closed) {
 		c.series.Closed[r.CloseReason]++
 	} else {

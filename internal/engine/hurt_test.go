@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
@@ -66,4 +67,54 @@ func TestTheClientsEndHasNoAnswersOfItsOwn(t *testing.T) {
 	a := newAnswers()
 	a.add(&l7.Call{ConnID: 1, ResponseSequenceKnown: true}, otlp.Link{})
 	assert.Empty(t, a.byConn)
+}
+
+func TestMetricsPointToTheSpansThatTheyAreOf(t *testing.T) {
+	for _, path := range []string{"../../testdata/loss-6.12/recording", "../../testdata/loss-5.10/recording"} {
+		got := replay(t, path)
+		spans := map[pcommon.SpanID]pcommon.TraceID{}
+		for _, resource := range got.traces.ResourceSpans().All() {
+			for _, scope := range resource.ScopeSpans().All() {
+				for _, span := range scope.Spans().All() {
+					spans[span.SpanID()] = span.TraceID()
+				}
+			}
+		}
+		exemplars := map[string]int{}
+		check := func(name string, of pmetric.ExemplarSlice) {
+			for _, e := range of.All() {
+				exemplars[name]++
+				assert.Equal(t, spans[e.SpanID()], e.TraceID(), "%s: %s", path, name)
+				assert.False(t, e.TraceID().IsEmpty())
+				assert.NotZero(t, e.Timestamp())
+			}
+		}
+		for _, metrics := range got.metrics {
+			for _, metric := range allMetrics(metrics) {
+				switch metric.Type() {
+				case pmetric.MetricTypeSum:
+					for _, point := range metric.Sum().DataPoints().All() {
+						check(metric.Name(), point.Exemplars())
+					}
+				case pmetric.MetricTypeExponentialHistogram:
+					for _, point := range metric.ExponentialHistogram().DataPoints().All() {
+						check(metric.Name(), point.Exemplars())
+					}
+				}
+			}
+		}
+		assert.NotZero(t, exemplars["network.packet.drops"], "%s: %v", path, exemplars)
+		assert.NotZero(t, exemplars["network.tcp.rtt"], "%s: %v", path, exemplars)
+	}
+}
+
+func allMetrics(in pmetric.Metrics) (all []pmetric.Metric) {
+	for _, resource := range in.ResourceMetrics().All() {
+		for _, scope := range resource.ScopeMetrics().All() {
+			for _, metric := range scope.Metrics().All() {
+				all = append(all, metric)
+			}
+		}
+	}
+	return all
 }

@@ -120,12 +120,15 @@ func sent(record *wire.ConnRecord) uint64 {
 
 // Packet implements wire.Handler.
 func (p *pipeline) Packet(event *wire.PacketEvent) {
-	if p.engine.sink.Logs == nil {
-		return
-	}
 	c, _ := p.table.Get(event.ConnID)
-	p.logs.Packet(event, c, p.hurt(event, c))
-	p.logged()
+	link := p.hurt(event, c)
+	if p.engine.sink.Traces != nil && p.sampler.samples(link.TraceID) {
+		p.metrics.Hurt(event, link)
+	}
+	if p.engine.sink.Logs != nil {
+		p.logs.Packet(event, c, link)
+		p.logged()
+	}
 }
 
 // hurt is the span of the call that an event happens to, zero if none is known. It is the call in flight on
@@ -159,17 +162,16 @@ func (p *pipeline) Payload(record *wire.PayloadRecord, data []byte) {
 func (p *pipeline) call(call *l7.Call) {
 	c, _ := p.table.Get(call.ConnID)
 	p.stats.Spans.Calls++
-	p.parts = p.times.split(call)
-	p.metrics.Call(call, c)
 	identity := p.sampler.identify(call, c)
-	if p.engine.sink.Logs != nil {
-		p.answers.add(call, otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID})
-	}
+	p.parts = p.times.split(call)
+	counted := p.metrics.Call(call, c)
+	link := otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
+	p.answers.add(call, link)
 	if p.engine.sink.Traces == nil {
 		p.stats.Spans.Unwanted++
 		return
 	}
-	switch p.sampler.decide(identity.TraceID, call) {
+	switch p.sampler.decide(identity.TraceID, call.EndNs) {
 	case unsampled:
 		p.stats.Spans.Unsampled++
 		return
@@ -178,6 +180,10 @@ func (p *pipeline) call(call *l7.Call) {
 		return
 	}
 	p.stats.Spans.Spans++
+	p.metrics.Exemplify(counted, call, link)
+	if c != nil {
+		c.SetSpan(link.TraceID, link.SpanID)
+	}
 	p.spans.Add(otlp.Span{Call: call, Conn: c, Identity: identity, Parts: &p.parts})
 	if p.spans.Len() >= batchItems {
 		p.sendSpans()

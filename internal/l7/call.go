@@ -67,6 +67,9 @@ type Call struct {
 	TGID    uint32 // process that moved the request's first byte, 0: not known
 }
 
+// Seconds is how long a call took of which both ends were seen.
+func (c *Call) Seconds() float64 { return float64(c.EndNs-c.StartNs) / 1e9 }
+
 // Header is a captured header field of the allow-list.
 type Header struct {
 	Name     string // lower case

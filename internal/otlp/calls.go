@@ -39,14 +39,13 @@ func (a callSet) compare(b callSet) int {
 	return cmp.Or(a.server.address.Compare(b.server.address), cmp.Compare(a.server.port, b.server.port))
 }
 
-// add counts a call whose duration is known: both ends of it were seen.
-func (c *calls) add(call *l7.Call, on *conn.Connection, options *Options) {
+// add counts a call whose duration is known, that is both ends of it were seen, and returns where; nil: it is not.
+func (c *calls) add(call *l7.Call, on *conn.Connection, options *Options) *histogram.Histogram {
 	if call.StartNs == 0 || call.EndNs < call.StartNs {
-		return
+		return nil
 	}
 	if call.RPC != "" {
-		c.record(rpcSet(call), call, options)
-		return
+		return c.record(rpcSet(call), call, options)
 	}
 	to := targetOf(call)
 	set := callSet{
@@ -61,15 +60,16 @@ func (c *calls) add(call *l7.Call, on *conn.Connection, options *Options) {
 		set.instrument = httpClientDuration
 		set.server = serverOf(call, &to, on)
 	}
-	c.record(set, call, options)
+	return c.record(set, call, options)
 }
 
-func (c *calls) record(set callSet, call *l7.Call, options *Options) {
+func (c *calls) record(set callSet, call *l7.Call, options *Options) *histogram.Histogram {
 	h, ok := c.sets[set]
 	if !ok {
 		h = c.make(set, options)
 	}
-	h.Record(float64(call.EndNs-call.StartNs) / 1e9)
+	h.Record(call.Seconds())
+	return h
 }
 
 func (c *calls) make(set callSet, options *Options) *histogram.Histogram {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn/histogram"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
@@ -15,7 +16,18 @@ type counts struct {
 	owners      *conn.Owners[tallies]
 	before      map[wire.CountKey]counted // the kernel's counts as of the last collection
 	collection  uint32
+	hurt        []hurt // since the last collection
 }
+
+// hurt is an event that hit a call: an exemplar of its count.
+type hurt struct {
+	key    wire.CountKey
+	timeNs uint64
+	link   Link
+}
+
+// maxHurt bounds how many are kept from one collection to the next: there is one exemplar for each sum.
+const maxHurt = 256
 
 type counted struct {
 	value      uint64
@@ -30,6 +42,7 @@ type tally struct {
 	direction uint8
 	reason    string
 	value     uint64
+	exemplar  histogram.Exemplar // the newest since the last collection, if any
 }
 
 func (a tally) compare(b tally) int {
@@ -72,6 +85,35 @@ func (c *counts) add(collection *wire.Collection, sinceNs uint64) {
 func (c *counts) raise(key *wire.CountKey, more, timeNs, sinceNs uint64) {
 	entry := c.owners.Of(c.environment.Owners.Resolve(key.Owner, "", timeNs), sinceNs)
 	entry.Touch()
+	t := c.tally(key)
+	at, found := slices.BinarySearchFunc(entry.Value, t, tally.compare)
+	if !found {
+		entry.Value = slices.Insert(entry.Value, at, t)
+	}
+	entry.Value[at].value += more
+}
+
+// exemplify gives each sum the newest of the calls that its events hit. An event that is not counted yet, because
+// the counts were read before it happened, waits.
+func (c *counts) exemplify(timeNs, sinceNs uint64, offsetNs int64) {
+	waiting := c.hurt[:0]
+	for _, h := range c.hurt {
+		if h.timeNs > timeNs {
+			waiting = append(waiting, h)
+			continue
+		}
+		entry := c.owners.Of(c.environment.Owners.Resolve(h.key.Owner, "", h.timeNs), sinceNs)
+		if at, found := slices.BinarySearchFunc(entry.Value, c.tally(&h.key), tally.compare); found {
+			entry.Value[at].exemplar = histogram.Exemplar{
+				Value: 1, TimeNs: uint64(int64(h.timeNs) + offsetNs), TraceID: h.link.TraceID, SpanID: h.link.SpanID,
+			}
+		}
+	}
+	c.hurt = waiting
+}
+
+// tally is the empty sum that a count belongs to.
+func (c *counts) tally(key *wire.CountKey) tally {
 	t := tally{
 		kind:      key.Kind,
 		direction: key.Direction,
@@ -80,11 +122,7 @@ func (c *counts) raise(key *wire.CountKey, more, timeNs, sinceNs uint64) {
 	if key.Kind == wire.RecordRetransmit {
 		t.direction = wire.DirectionUnknown // always transmit
 	}
-	at, found := slices.BinarySearchFunc(entry.Value, t, tally.compare)
-	if !found {
-		entry.Value = slices.Insert(entry.Value, at, t)
-	}
-	entry.Value[at].value += more
+	return t
 }
 
 // tallies writes retransmits, resets and drops of one owner.
@@ -101,9 +139,14 @@ func (w *writer) tallies(entry *conn.Owned[tallies]) {
 		if !w.instrument(what.id, entry.StartNs) {
 			continue
 		}
-		for _, t := range entry.Value {
-			if t.kind == what.kind {
-				to := w.number(t.value)
+		for i := range entry.Value {
+			if t := &entry.Value[i]; t.kind == what.kind {
+				point := w.point(t.value)
+				if t.exemplar.SpanID != ([8]byte{}) {
+					writeExemplar(point.Exemplars().AppendEmpty(), &t.exemplar).SetIntValue(1)
+					t.exemplar = histogram.Exemplar{}
+				}
+				to := point.Attributes()
 				putStr(to, attrIODirection, at(directions[:], t.direction))
 				putStr(to, what.attribute, t.reason)
 			}

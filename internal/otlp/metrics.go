@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn/histogram"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/owner"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
@@ -44,14 +45,40 @@ func (m *Metrics) Begin(begin *wire.Begin) {
 	m.sinceNs = m.wall(begin.TimeNs)
 }
 
-// Call counts a call that has ended. c is its connection, nil where it is not known any more.
-func (m *Metrics) Call(call *l7.Call, c *conn.Connection) {
-	if m.disabled[httpServerDuration] && m.disabled[httpClientDuration] {
-		return
+// Call counts a call that has ended. c is its connection, nil where it is not known any more. What it returns
+// holds the call's duration, nil if that is not known.
+func (m *Metrics) Call(call *l7.Call, c *conn.Connection) *histogram.Histogram {
+	if m.disabled[httpServerDuration] && m.disabled[httpClientDuration] &&
+		m.disabled[rpcServerDuration] && m.disabled[rpcClientDuration] {
+		return nil
 	}
 	entry := m.calls.Of(ownerOf(c), m.sinceNs)
 	entry.Touch()
-	entry.Value.add(call, c, &m.options)
+	return entry.Value.add(call, c, &m.options)
+}
+
+// Exemplify has a span stand for the duration that Call has just counted.
+func (m *Metrics) Exemplify(counted *histogram.Histogram, call *l7.Call, link Link) {
+	if counted != nil {
+		counted.Exemplify(histogram.Exemplar{
+			Value: call.Seconds(), TimeNs: m.wall(call.EndNs), TraceID: link.TraceID, SpanID: link.SpanID,
+		})
+	}
+}
+
+// Hurt takes an event that hit a call of which there is, or will be, a span.
+func (m *Metrics) Hurt(event *wire.PacketEvent, link Link) {
+	if len(m.counts.hurt) >= maxHurt || link.SpanID == ([8]byte{}) {
+		return
+	}
+	key := wire.CountKey{
+		Owner: event.Owner, Reason: event.Reason, Kind: uint8(event.Header.Kind),
+		Direction: event.Direction, HasReason: event.HasReason,
+	}
+	if event.HasReason == 0 {
+		key.Location = event.Location
+	}
+	m.counts.hurt = append(m.counts.hurt, hurt{key, event.Header.TimeNs, link})
 }
 
 // share is what there is of one owner.
@@ -65,6 +92,7 @@ type share struct {
 // table.Collect comes before it.
 func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetric.Metrics {
 	m.counts.add(collection, m.sinceNs)
+	m.counts.exemplify(collection.TimeNs, m.sinceNs, collection.OffsetNs)
 	m.SetOffset(collection.OffsetNs)
 	w := &writer{
 		disabled: &m.disabled,

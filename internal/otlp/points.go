@@ -69,12 +69,14 @@ func (w *writer) begin() pmetric.Metric {
 	return w.metric
 }
 
-func (w *writer) number(value uint64) pcommon.Map {
+func (w *writer) number(value uint64) pcommon.Map { return w.point(value).Attributes() }
+
+func (w *writer) point(value uint64) pmetric.NumberDataPoint {
 	point := w.begin().Sum().DataPoints().AppendEmpty()
 	point.SetStartTimestamp(w.start)
 	point.SetTimestamp(w.now)
 	point.SetIntValue(int64(value))
-	return point.Attributes()
+	return point
 }
 
 func (w *writer) histogram(h *histogram.Histogram) pcommon.Map {
@@ -96,6 +98,7 @@ func (w *writer) histogram(h *histogram.Histogram) pcommon.Map {
 	point.SetZeroCount(h.ZeroCount)
 	point.Positive().SetOffset(int32(h.Offset))
 	point.Positive().BucketCounts().FromRaw(h.Counts)
+	exemplify(point.Exemplars(), h)
 	return point.Attributes()
 }
 
@@ -113,5 +116,19 @@ func (w *writer) explicit(h *histogram.Histogram) pcommon.Map {
 	point.SetMax(h.Max)
 	point.ExplicitBounds().FromRaw(h.Bounds)
 	point.BucketCounts().FromRaw(h.Counts)
+	exemplify(point.Exemplars(), h)
 	return point.Attributes()
+}
+
+func exemplify(to pmetric.ExemplarSlice, h *histogram.Histogram) {
+	if e, ok := h.TakeExemplar(); ok {
+		writeExemplar(to.AppendEmpty(), &e).SetDoubleValue(e.Value)
+	}
+}
+
+func writeExemplar(to pmetric.Exemplar, e *histogram.Exemplar) pmetric.Exemplar {
+	to.SetTimestamp(pcommon.Timestamp(e.TimeNs))
+	to.SetTraceID(e.TraceID)
+	to.SetSpanID(e.SpanID)
+	return to
 }

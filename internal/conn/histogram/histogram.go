@@ -22,6 +22,8 @@ type Histogram struct {
 	Bounds []float64
 
 	Counts []uint64
+
+	exemplar Exemplar
 }
 
 // New makes an empty histogram: with explicit boundaries, ascending, or exponential where there are none.
