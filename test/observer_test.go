@@ -61,6 +61,7 @@ type observer struct {
 	cancel context.CancelFunc
 	ended  chan error
 	once   sync.Once
+	lossy  bool // its ring buffer is too small, and meant to be
 
 	mu      sync.Mutex
 	metrics []pmetric.Metrics
@@ -127,14 +128,14 @@ func (o *observer) finish() {
 		stats := o.engine.Stats()
 		for kind, books := range stats.Kernel.Kinds {
 			assert.Equalf(o.t, books.Seen, books.Submitted+books.Suppressed+books.Lost, "books of record kind %d: %+v", kind, books)
-			assert.Zerof(o.t, books.Lost, "records of kind %d that the ring buffer had no room for", kind)
+			assert.Truef(o.t, o.lossy || books.Lost == 0, "%d records of kind %d that the ring buffer had no room for", books.Lost, kind)
 		}
 		assert.Zero(o.t, stats.Kernel.CountsFull)
 		assert.Zero(o.t, stats.Kernel.ConnsFull)
 		conns := stats.Connections
 		assert.Equal(o.t, conns.Seen, conns.Opened+conns.Adopted+conns.Failed+conns.Abandoned+conns.Handshaking, "%+v", conns)
 		assert.Equal(o.t, conns.Opened+conns.Adopted, conns.Live+conns.Closed+conns.LostClose, "%+v", conns)
-		assert.LessOrEqual(o.t, conns.LostClose, o.skipped(), "connections whose end was not seen")
+		assert.True(o.t, o.lossy || conns.LostClose <= o.skipped(), "%d connections whose end was not seen", conns.LostClose)
 		assert.Equal(o.t, stats.Spans.Calls, stats.Spans.Spans, "%+v", stats.Spans)
 	})
 }
