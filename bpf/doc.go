@@ -10,6 +10,7 @@ package bpf
 //go:generate bpf2go Resets resets.bpf.c
 //go:generate bpf2go Retransmits retransmits.bpf.c
 //go:generate bpf2go Snapshot snapshot.bpf.c
+//go:generate bpf2go Stages stages.bpf.c
 //go:generate bpf2go Times times.bpf.c
 
 // The Go types of the records, from the BTF of an object that holds nothing else.

@@ -175,8 +175,13 @@ struct sock_common {
 	unsigned long skc_flags;
 };
 
+typedef struct {
+	int owned;
+} socket_lock_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	socket_lock_t sk_lock;
 	u16 sk_protocol;
 	u8 sk_shutdown;
 	int sk_err;
@@ -250,9 +255,10 @@ struct sk_buff {
 	struct net_device *dev;
 	unsigned long _skb_refdst;
 	struct sock *sk;
-	s64 tstamp;
+	s64 tstamp; /* also skb_mstamp_ns */
 	char cb[48];
 	unsigned int len;
+	unsigned int data_len;
 	int skb_iif;
 	__be16 protocol;
 	__u16 transport_header;

@@ -190,3 +190,55 @@ struct count_key {
 	__u8 has_reason;
 	__u8 pad;
 };
+
+/* Distributions of times, counted in the kernel in the buckets of an OpenTelemetry exponential histogram of
+ * seconds. Slot 0 holds what takes 2^-HISTOGRAM_FINEST s (238 ns) at most; slot i what takes more than
+ * 2^((i-1)/8 - HISTOGRAM_FINEST) s and at most 2^(i/8 - HISTOGRAM_FINEST) s; the last ends at 2^10 s. */
+enum histogram_shape {
+	HISTOGRAM_SCALE = 3, /* 2^3 buckets per doubling */
+	HISTOGRAM_FINEST = 22,
+	HISTOGRAM_SLOTS = 257, /* 32 doublings */
+};
+
+/* Only grows, modulo its width: whoever reads it takes differences. */
+struct histogram {
+	__u64 sum_ns;
+	__u32 slots[HISTOGRAM_SLOTS];
+	__u32 pad;
+};
+
+/* Stages of a packet's way through the kernel. Their numbers are places in a stage_block, one per direction. */
+enum stage {
+	STAGE_IP = 0,
+	STAGE_NETFILTER = 1,
+	STAGE_SOCKET = 2, /* transmit */
+	STAGE_NEIGHBOR = 3,
+	STAGE_QDISC = 4,
+	STAGE_DRIVER = 5,
+	STAGE_NIC_TO_TCP = 2, /* receive */
+	STAGE_TCP_TO_APP = 3,
+	STAGES_PER_DIRECTION = 6,
+};
+
+/* Whose times a block holds. A shard is shared by several CPUs. */
+struct stage_key {
+	__u64 cgroup_id;
+	__u32 netns;
+	__u8 direction; /* enum packet_direction; unknown: forwarded */
+	__u8 shard;
+	__u8 overflow; /* 1: of all owners for whom there was no room */
+	__u8 pad;
+};
+
+struct stage_block {
+	struct histogram stages[STAGES_PER_DIRECTION];
+};
+
+/* Why a time was not counted. */
+enum stage_loss {
+	STAGE_NO_STAMP = 0,    /* the packet does not carry the time at which the stage began */
+	STAGE_CLOCK = 1,       /* the stage would have ended before it began, or taken longer than a histogram holds */
+	STAGE_INTERRUPTED = 2, /* beginning and end were not seen on the same CPU one after the other */
+	STAGE_FOLDED = 3,      /* counted, but as overflow */
+	STAGE_LOSS_KINDS = 4,
+};

@@ -21,6 +21,7 @@ type Config struct {
 	Resets      EventsConfig      `mapstructure:"resets"`
 	Retransmits EventsConfig      `mapstructure:"retransmits"`
 	Flows       FlowsConfig       `mapstructure:"flows"`
+	Stages      StagesConfig      `mapstructure:"stages"`
 	HTTP        HTTPConfig        `mapstructure:"http"`
 	Trace       TraceConfig       `mapstructure:"trace"`
 
@@ -76,6 +77,11 @@ type PortsConfig struct {
 
 // ConnectionsConfig is the lifecycle of TCP connections and what the kernel counts for each of them.
 type ConnectionsConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+}
+
+// StagesConfig is where packets spend their time on the way between application and wire.
+type StagesConfig struct {
 	Enabled bool `mapstructure:"enabled"`
 }
 
@@ -197,6 +203,7 @@ func createDefaultConfig() component.Config {
 		Resets:             EventsConfig{Enabled: true, Stack: true, EventsPerSecond: 50},
 		Retransmits:        EventsConfig{Enabled: true, EventsPerSecond: 50},
 		Flows:              FlowsConfig{Enabled: true, MaxPerOwner: 500, Max: 50000},
+		Stages:             StagesConfig{Enabled: true},
 		HTTP: HTTPConfig{
 			Enabled:      true,
 			CaptureBytes: 4096,

@@ -42,6 +42,7 @@ func engineConfig(c *Config, version string) engine.Config {
 			Resets:      events(c.Resets),
 			Retransmits: events(c.Retransmits),
 			Payload:     probe.Payload{Enabled: c.HTTP.Enabled, CaptureBytes: c.HTTP.CaptureBytes},
+			Stages:      c.Stages.Enabled,
 			RingBytes:   c.RingBuffer.Size,
 			AvoidHooks:  c.Hooks.Avoid,
 		},

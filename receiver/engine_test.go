@@ -48,6 +48,7 @@ ring_buffer: {size: 1048576}
 			Resets:      probe.Events{Stack: true, PerSecond: 50},
 			Retransmits: probe.Events{Enabled: true},
 			Payload:     probe.Payload{Enabled: true, CaptureBytes: 1024},
+			Stages:      true,
 			RingBytes:   1 << 20,
 			AvoidHooks:  []string{"fexit"},
 		},

@@ -52,6 +52,11 @@ func (s *Owners[T]) Of(o owner.Owner, startNs uint64) *Owned[T] {
 		s.sorted = slices.Insert(s.sorted, at, entry)
 		return entry
 	}
+	return s.Overflowing(startNs)
+}
+
+// Overflowing is the entry of those who have none of their own, made with the start startNs where there is none yet.
+func (s *Owners[T]) Overflowing(startNs uint64) *Owned[T] {
 	if s.overflow == nil {
 		s.overflow = &Owned[T]{Overflow: true, StartNs: startNs}
 	}

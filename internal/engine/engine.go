@@ -79,6 +79,9 @@ func wanted(config Config, sink Sink) Config {
 	if sink.Metrics == nil && sink.Traces == nil {
 		config.Probe.Payload.Enabled = false
 	}
+	if sink.Metrics == nil || config.OTLP.Disabled[otlp.StageDuration] {
+		config.Probe.Stages = false
+	}
 	for _, events := range []*probe.Events{&config.Probe.Drops, &config.Probe.Resets, &config.Probe.Retransmits} {
 		if sink.Logs == nil {
 			events.PerSecond = 0 // counted for the metrics all the same

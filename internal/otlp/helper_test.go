@@ -106,7 +106,8 @@ func serverEnd(id, timeNs uint64, kind uint32) *wire.ConnRecord {
 type pipeline struct {
 	*conn.Table
 	*Metrics
-	time uint64
+	time  uint64
+	times []wire.StageTimes // of the next collection
 }
 
 func newPipeline(options Options) *pipeline {
@@ -120,7 +121,7 @@ func newPipeline(options Options) *pipeline {
 func (p *pipeline) collect(counts ...wire.Count) pmetric.Metrics {
 	p.time += interval
 	p.Table.Collect(p.time, offsetNs)
-	collection := &wire.Collection{TimeNs: p.time, OffsetNs: offsetNs, Counts: counts}
+	collection := &wire.Collection{TimeNs: p.time, OffsetNs: offsetNs, Counts: counts, Stages: p.times}
 	flows := p.Metrics.Flows(collection, p.Table.Flows())
 	metrics := p.Metrics.Collect(collection, p.Table)
 	if flows != nil {

@@ -20,6 +20,9 @@ type Instrument struct {
 	Bounds      []float64 // with Options.ExplicitBuckets
 }
 
+// StageDuration is the name of the one metric that is made of the stages.
+const StageDuration = "network.stage.duration"
+
 type instrument int
 
 const (
@@ -44,6 +47,7 @@ const (
 	httpClientDuration
 	rpcServerDuration
 	rpcClientDuration
+	stageDuration
 	instrumentCount
 )
 
@@ -125,6 +129,9 @@ var instruments = [instrumentCount]Instrument{
 	rpcClientDuration: {"rpc.client.call.duration", "s",
 		"Duration of outgoing remote procedure calls.",
 		Histogram, []string{attrRPCSystem, attrRPCMethod, attrRPCStatus, attrErrorType, attrServerAddress, attrServerPort}, nil, httpBounds},
+	stageDuration: {StageDuration, "s",
+		"Time that packets took in a stage of their way through the kernel; which the stages are, see docs/stages.md.",
+		Histogram, []string{attrIODirection, attrStageName}, nil, stageBounds()},
 }
 
 // Instruments are all metrics that may be emitted, in the order in which they are. To be read only.

@@ -22,6 +22,7 @@ type Metrics struct {
 	disabled [instrumentCount]bool
 	counts   counts
 	calls    *conn.Owners[calls]
+	stages   stages
 	sinceNs  uint64 // CLOCK_REALTIME of the collection before, or of the start
 }
 
@@ -32,6 +33,7 @@ func NewMetrics(options Options, environment Environment) *Metrics {
 		options: options,
 		counts:  newCounts(options.Limits, environment),
 		calls:   conn.NewOwners[calls](options.Limits),
+		stages:  newStages(options.Limits, environment),
 	}
 	for id := range instruments {
 		m.disabled[id] = options.Disabled[instruments[id].Name]
@@ -86,6 +88,7 @@ type share struct {
 	conns  *conn.Owned[conn.Group]
 	counts *conn.Owned[tallies]
 	calls  *conn.Owned[calls]
+	stages *conn.Owned[stageSums]
 }
 
 // Collect makes the metrics at a collection, in an order that depends on owners and attributes alone.
@@ -93,6 +96,7 @@ type share struct {
 func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetric.Metrics {
 	m.counts.add(collection, m.sinceNs)
 	m.counts.exemplify(collection.TimeNs, m.sinceNs, collection.OffsetNs)
+	m.stages.add(collection, m.sinceNs)
 	m.SetOffset(collection.OffsetNs)
 	w := &writer{
 		disabled: &m.disabled,
@@ -103,13 +107,14 @@ func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetri
 	owners, shares, overflow := m.shares(table)
 	for _, o := range owners {
 		w.resource(o, false)
-		w.share(shares[o])
+		w.share(shares[o], &m.options)
 	}
 	w.resource(owner.Owner{}, true)
-	w.share(overflow)
+	w.share(overflow, &m.options)
 
 	m.counts.owners.Sweep()
 	m.calls.Sweep()
+	m.stages.owners.Sweep()
 	m.sinceNs = uint64(w.now)
 	return w.metrics
 }
@@ -137,11 +142,14 @@ func (m *Metrics) shares(table *conn.Table) (owners []owner.Owner, shares map[ow
 	for entry := range m.calls.All {
 		of(entry.Owner, entry.Overflow).calls = entry
 	}
+	for entry := range m.stages.owners.All {
+		of(entry.Owner, entry.Overflow).stages = entry
+	}
 	slices.SortFunc(owners, conn.CompareOwners)
 	return owners, shares, overflow
 }
 
-func (w *writer) share(s *share) {
+func (w *writer) share(s *share, options *Options) {
 	if s.conns != nil {
 		w.connections(s.conns)
 	}
@@ -150,5 +158,8 @@ func (w *writer) share(s *share) {
 	}
 	if s.calls != nil {
 		w.calls(s.calls)
+	}
+	if s.stages != nil {
+		w.stages(s.stages, options.bounds(stageDuration))
 	}
 }

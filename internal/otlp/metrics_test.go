@@ -36,6 +36,11 @@ func everything(options Options) pmetric.Metrics {
 	p.Call(echo(1, false, "NOT_FOUND"), p.get(1))
 	p.Call(echo(2, true, "NOT_FOUND"), p.get(2))
 	process, inPod, nobody := wire.OwnerRef{TGID: curlPID}, wire.OwnerRef{CgroupID: podCgroup}, wire.OwnerRef{Netns: 4026531840}
+	p.times = []wire.StageTimes{
+		{Owner: inPod, Direction: wire.DirectionReceive, Stage: wire.StageTCPToApp, SumNs: 3e9, First: 176, Counts: []uint32{1, 0, 2}},
+		{Owner: inPod, Direction: wire.DirectionTransmit, Stage: wire.StageQdisc, SumNs: 400, Counts: []uint32{2}},
+		{Owner: nobody, Stage: wire.StageNetfilter, SumNs: 4000, First: 17, Counts: []uint32{4}},
+	}
 	return p.collect(
 		wire.Count{Key: wire.CountKey{Owner: process, Kind: wire.RecordRetransmit, Reason: wire.RetransmitFast, HasReason: 1, Direction: wire.DirectionTransmit}, Value: 3},
 		wire.Count{Key: wire.CountKey{Owner: inPod, Kind: wire.RecordReset, Reason: rstReason, HasReason: 1, Direction: wire.DirectionTransmit}, Value: 2},

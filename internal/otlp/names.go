@@ -77,6 +77,7 @@ const (
 	attrRequestMessages  = "ebpfnet.rpc.request.message.count"
 	attrResponseMessages = "ebpfnet.rpc.response.message.count"
 	attrResetReason      = "network.tcp.reset.reason"   // the kernel's name without SK_RST_REASON_, or a function
+	attrStageName        = "network.stage.name"         // see stageNames
 	attrTCPAcknowledge   = "network.tcp.acknowledgment" // number in the packet
 	attrTCPFlags         = "network.tcp.flags"          // such as SYN|ACK
 	attrTCPSequence      = "network.tcp.sequence"       // number in the packet

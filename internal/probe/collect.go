@@ -34,6 +34,9 @@ func (s *source) collect(handler wire.Handler) {
 		s.complain("read counts", s.counts.read(m))
 		collection.Counts = s.counts.counts
 	}
+	var err error
+	collection.Stages, err = s.stages.read(&collection.Stats.Stages)
+	s.complain("read stages", err)
 	s.complain("read statistics", s.readStats(&collection.Stats))
 	handler.Collect(&collection)
 }

@@ -13,6 +13,7 @@ type Config struct {
 	Resets      Events
 	Retransmits Events
 	Payload     Payload
+	Stages      bool // how long packets take on their way through the kernel
 
 	RingBytes      int      // size of the ring buffer, a power of two and a multiple of the page size; 0: 8 MiB
 	MaxConnections int      // size of the connection map where state cannot live in the socket; 0: 262144

@@ -169,6 +169,12 @@ func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress bool) (*ebpf.Map, error
 			return nil, err
 		}
 		spec.MaxEntries = uint32(cpus) * 2
+	case "stage_blocks":
+		cpus, err := ebpf.PossibleCPU()
+		if err != nil {
+			return nil, err
+		}
+		spec.MaxEntries = stageEntries(cpus)
 	case "conns_by_socket":
 		// Every object names it; where the state lives in the sockets it must not cost memory.
 		spec.MaxEntries = 1

@@ -31,6 +31,11 @@ var keyedBy = map[string]string{
 	"listeners":       "namespace and port",
 	"scratch":         "CPU",
 	"pending_calls":   "thread",
+	"stage_blocks":    "owner, direction and shard",
+	"stage_losses":    "direction, stage and reason",
+	"stage_zero":      "nothing, a template",
+	"stage_cpus":      "CPU",
+	"stage_clock":     "nothing, a number",
 }
 
 func objects(t *testing.T) map[string]*ebpf.CollectionSpec {
@@ -38,7 +43,8 @@ func objects(t *testing.T) map[string]*ebpf.CollectionSpec {
 	specs := map[string]*ebpf.CollectionSpec{}
 	for name, load := range map[string]func() (*ebpf.CollectionSpec, error){
 		"adopt": bpf.LoadAdopt, "connections": bpf.LoadConnections, "drops": bpf.LoadDrops, "payload": bpf.LoadPayload,
-		"resets": bpf.LoadResets, "retransmits": bpf.LoadRetransmits, "snapshot": bpf.LoadSnapshot, "times": bpf.LoadTimes,
+		"resets": bpf.LoadResets, "retransmits": bpf.LoadRetransmits, "snapshot": bpf.LoadSnapshot,
+		"stages": bpf.LoadStages, "times": bpf.LoadTimes,
 	} {
 		spec, err := load()
 		require.NoError(t, err)
@@ -92,7 +98,7 @@ func TestTheKernelHalfAndTheReaderAgreeOnTheStatistics(t *testing.T) {
 
 func TestEveryProgramIsReachedThroughAHook(t *testing.T) {
 	served := map[string]bool{}
-	capabilities := append(slices.Concat(resets(), retransmits(), times()), connections(), drops(noise{}), adoption(true),
+	capabilities := append(slices.Concat(resets(), retransmits(), stages(), times()), connections(), drops(noise{}), adoption(true),
 		snapshot(false), snapshot(true))
 	for _, c := range capabilities {
 		for _, h := range c.hooks {
@@ -107,6 +113,7 @@ func TestEveryProgramIsReachedThroughAHook(t *testing.T) {
 		"sock_send_length", "sock_recv_length", "tcp_sendmsg_locked",
 		"tcp_sendmsg_enter", "tcp_sendmsg_return", "tcp_recvmsg_enter", "tcp_recvmsg_return",
 		"sendpages_enter", "sendpages_return", "sys_exit_send", "sys_exit_receive",
+		"stage_slot", // by a test
 	} {
 		served[name] = true
 	}

@@ -32,6 +32,7 @@ type source struct {
 	loader   *loader
 	reader   *ringbuf.Reader
 	snapshot *snapshotter
+	stages   *stageTable
 	facts    *facts
 	closing  sync.Once
 
@@ -129,8 +130,13 @@ func (s *source) load(types kernelTypes) error {
 			l.serve(c)
 		}
 	}
+	if s.config.Stages {
+		for _, c := range stages() {
+			l.serve(c)
+		}
+	}
 	if len(l.statuses) == 0 {
-		return errors.New("nothing is enabled: enable one of connections, drops, resets, retransmits and http")
+		return errors.New("nothing is enabled: enable one of connections, drops, resets, retransmits, stages and http")
 	}
 	if len(l.served) == 0 {
 		return fmt.Errorf("the kernel refused every probe: %s", refusals(l.statuses))
@@ -142,6 +148,9 @@ func (s *source) load(types kernelTypes) error {
 		}
 	}
 	var err error
+	if s.stages, err = newStageTable(l); err != nil {
+		return fmt.Errorf("stages: %w", err)
+	}
 	if s.reader, err = ringbuf.NewReader(l.shared("records")); err != nil {
 		return fmt.Errorf("ring buffer: %w", err)
 	}
@@ -191,6 +200,7 @@ func (s *source) Run(ctx context.Context, handler wire.Handler) error {
 		case <-ctx.Done():
 			return s.finish(handler)
 		case at := <-ticker.C:
+			s.complain("follow the clock", s.stages.tick())
 			if err := s.drain(handler); err != nil {
 				return err
 			}
@@ -265,6 +275,7 @@ func (s *source) Close() error {
 		if s.snapshot != nil {
 			s.snapshot.close()
 		}
+		s.stages.close()
 		s.loader.close()
 		s.facts.Close()
 	})

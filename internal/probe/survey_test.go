@@ -28,6 +28,7 @@ func everything() Config {
 	config := Config{
 		Connections: true, Drops: events, Resets: events, Retransmits: events,
 		Payload:   Payload{Enabled: true, CaptureBytes: 16384},
+		Stages:    true,
 		RingBytes: 1 << 20, MaxConnections: 4096,
 	}
 	for i := range maxPorts {
@@ -112,7 +113,7 @@ func capabilities(types kernelTypes, byAddress bool) []capability {
 			connections(), snapshot(byAddress), adoption(byAddress),
 			payload(everything().Payload.CaptureBytes, 8<<20, types), drops(noise),
 		},
-		resets(), retransmits(), times(),
+		resets(), retransmits(), stages(), times(),
 	)
 }
 

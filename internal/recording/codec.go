@@ -65,7 +65,7 @@ func appendCollection(b []byte, c *wire.Collection) []byte {
 		b = append(b, countKeyBytes(&c.Counts[i].Key)...)
 		b = binary.AppendUvarint(b, c.Counts[i].Value)
 	}
-	return b
+	return appendStages(b, c)
 }
 
 func countKeyBytes(key *wire.CountKey) []byte {
@@ -175,5 +175,6 @@ func decodeCollection(body []byte) (*wire.Collection, bool) {
 		count.Value = d.uvarint()
 		c.Counts = append(c.Counts, count)
 	}
+	d.parts(c)
 	return c, d.done()
 }

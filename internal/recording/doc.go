@@ -37,7 +37,11 @@
 //	4 collect  uvarint time, varint offset; uvarint kinds, each: uvarint seen, submitted, suppressed,
 //	           lost; uvarint programs, each: string name, uvarint runs, run time, misses; uvarint
 //	           counts_full, conns_full, ring_bytes, ring_size; uvarint counts, each: struct count_key
-//	           raw, uvarint value
+//	           raw, uvarint value. Then, to the end of the body, parts that came later, each: u8 tag,
+//	           uvarint length and that many bytes; one whose tag is unknown is skipped:
+//	             1  stages: uvarint number, each: uvarint cgroup id, network namespace, bool overflow, u8
+//	                direction, u8 stage, uvarint sum, first, counts, each: uvarint; then the losses of each
+//	                direction, stage and reason
 //	5 fact     one answer of wire.Facts: u8 question (1 cgroup path, 2 process, 3 symbol, 4 enum name),
 //	           uvarint ask, key, bool ok and, if ok, the answer:
 //	             1  key: uvarint cgroup id    answer: string path

@@ -70,6 +70,12 @@ func script(handler wire.Handler) {
 			Key: wire.CountKey{Reason: uint32(i), Kind: wire.RecordDrop, Owner: wire.OwnerRef{CgroupID: 1 << 40}}, Value: 9,
 		})
 	}
+	collection.Stages = []wire.StageTimes{
+		{Owner: wire.OwnerRef{CgroupID: 1 << 40, Netns: 4026531840}, Direction: wire.DirectionReceive,
+			Stage: wire.StageTCPToApp, SumNs: 1 << 50, First: wire.HistogramSlots - 3, Counts: []uint32{1, 0, 1<<32 - 1}},
+		{Overflow: true, Direction: wire.DirectionTransmit, Stage: wire.StageDriver, Counts: []uint32{7}},
+	}
+	collection.Stats.Stages[wire.DirectionTransmit][wire.StageQdisc][wire.StageNoStamp] = 1 << 40
 	handler.Collect(collection)
 	handler.Collect(&wire.Collection{})
 }

@@ -56,12 +56,13 @@ type Refusal struct {
 	Reason string
 }
 
-// Collection closes one collection interval. Counts and Stats are cumulative since the start.
+// Collection closes one collection interval. Counts and Stats are cumulative since the start, Stages are not.
 type Collection struct {
 	TimeNs   uint64
 	OffsetNs int64 // as in Begin, measured anew
 	Snapshot bool  // every live connection was told of before this
 	Counts   []Count
+	Stages   []StageTimes // since the collection before
 	Stats    KernelStats
 }
 
@@ -82,6 +83,7 @@ type KernelStats struct {
 	ConnsFull uint64
 	// RingBytes and RingSize are the fill of the ring buffer at this collection.
 	RingBytes, RingSize uint64
+	Stages              StageLosses
 }
 
 // KindStats are the books of one record kind.

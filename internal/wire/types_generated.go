@@ -30,6 +30,13 @@ const (
 	RoleServer  = 2
 )
 
+// Values of enum histogram_shape of bpf/wire.h.
+const (
+	HistogramScale  = 3
+	HistogramFinest = 22
+	HistogramSlots  = 257
+)
+
 // Values of enum packet_direction of bpf/wire.h.
 const (
 	DirectionUnknown  = 0
@@ -65,6 +72,28 @@ const (
 	RetransmitTailLossProbe = 3
 	RetransmitSYN           = 4
 	RetransmitSYNACK        = 5
+)
+
+// Values of enum stage of bpf/wire.h.
+const (
+	StageIP            = 0
+	StageNetfilter     = 1
+	StageSocket        = 2
+	StageNeighbor      = 3
+	StageQdisc         = 4
+	StageDriver        = 5
+	StageNICToTCP      = 2
+	StageTCPToApp      = 3
+	StagesPerDirection = 6
+)
+
+// Values of enum stage_loss of bpf/wire.h.
+const (
+	StageNoStamp     = 0
+	StageClock       = 1
+	StageInterrupted = 2
+	StageFolded      = 3
+	StageLossKinds   = 4
 )
 
 // Values of enum tcp_fields of bpf/wire.h.
@@ -137,6 +166,17 @@ type CountKey struct {
 
 // CountKeySize is the size of struct count_key in the kernel, in bytes.
 const CountKeySize = 32
+
+// Histogram is struct histogram of bpf/wire.h.
+type Histogram struct {
+	_     structs.HostLayout
+	SumNs uint64
+	Slots [257]uint32
+	Pad   uint32
+}
+
+// HistogramSize is the size of struct histogram in the kernel, in bytes.
+const HistogramSize = 1040
 
 // OwnerRef is struct owner_ref of bpf/wire.h.
 type OwnerRef struct {
@@ -213,3 +253,26 @@ type RecordHeader struct {
 
 // RecordHeaderSize is the size of struct record_header in the kernel, in bytes.
 const RecordHeaderSize = 16
+
+// StageBlock is struct stage_block of bpf/wire.h.
+type StageBlock struct {
+	_      structs.HostLayout
+	Stages [6]Histogram
+}
+
+// StageBlockSize is the size of struct stage_block in the kernel, in bytes.
+const StageBlockSize = 6240
+
+// StageKey is struct stage_key of bpf/wire.h.
+type StageKey struct {
+	_         structs.HostLayout
+	CgroupID  uint64
+	Netns     uint32
+	Direction uint8
+	Shard     uint8
+	Overflow  uint8
+	Pad       uint8
+}
+
+// StageKeySize is the size of struct stage_key in the kernel, in bytes.
+const StageKeySize = 16

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ *
+ * Where stage times are counted, and for whom: the maps and the owner of a packet.
+ *
+ * Memory does not depend on the number of packets, CPUs or connections. One block holds the six histograms of an
+ * owner in one direction (6 * 1040 bytes); it is shared by CPUs, of which every fourth adds to the same shard. So
+ * 256 owners * 2 directions * min(4, CPUs) * 6.3 KiB = 13 MB at most; owners beyond share the overflow blocks.
+ */
+#pragma once
+
+#include "histogram.h"
+#include "socket.h"
+
+/* Set by the loader: the number of shards, a power of two, less one. */
+volatile const __u32 stage_shard_mask = 0;
+
+/* key: owner, direction, shard; value: since the start. Deleted by user space when it has not changed for long.
+ * The overflow blocks are made by the loader. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__type(key, struct stage_key);
+	__type(value, struct stage_block);
+} stage_blocks SEC(".maps");
+
+/* Of which new blocks are copies: too large for the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct stage_block);
+} stage_zero SEC(".maps");
+
+/* key: direction, stage, enum stage_loss (STAGE_LOSS_INDEX); value: how often, since the start. */
+#define STAGE_LOSS_INDEX(direction, stage, loss)                                                                       \
+	(((direction) * STAGES_PER_DIRECTION + (stage)) * STAGE_LOSS_KINDS + (loss))
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, STAGE_LOSS_INDEX(3, 0, 0));
+	__type(key, __u32);
+	__type(value, __u64);
+} stage_losses SEC(".maps");
+
+static __always_inline void stage_lost(__u32 direction, __u32 stage, enum stage_loss loss)
+{
+	__u32 index = STAGE_LOSS_INDEX(direction, stage, loss);
+	__u64 *value = bpf_map_lookup_elem(&stage_losses, &index);
+	if (value)
+		__sync_fetch_and_add(value, 1);
+}
+
+/* The block of an owner. A function, so that its rarely taken part is there once. */
+static __noinline struct stage_block *stage_block_make(struct stage_key *key)
+{
+	__u32 zero = 0;
+	struct stage_block *empty = bpf_map_lookup_elem(&stage_zero, &zero);
+	if (empty)
+		bpf_map_update_elem(&stage_blocks, key, empty, BPF_NOEXIST);
+	struct stage_block *block = bpf_map_lookup_elem(&stage_blocks, key);
+	if (block)
+		return block;
+	key->cgroup_id = 0;
+	key->netns = 0;
+	key->overflow = 1;
+	stage_lost(key->direction <= DIRECTION_RECEIVE ? key->direction : 0, 0, STAGE_FOLDED);
+	return bpf_map_lookup_elem(&stage_blocks, key);
+}
+
+/* Where an owner's times are added. NULL only while the maps are being made. */
+static __always_inline struct stage_block *stage_block(struct stage_key *key, __u32 direction)
+{
+	key->direction = direction;
+	key->shard = bpf_get_smp_processor_id() & stage_shard_mask;
+	struct stage_block *block = bpf_map_lookup_elem(&stage_blocks, key);
+	return block ? block : stage_block_make(key);
+}
+
+/* Counts a time, or why not. A time before the stage began comes out as one that is too long. */
+static __always_inline void stage_add(struct stage_block *block, const __u32 direction, const __u32 stage, __u64 ns)
+{
+	if (block && !histogram_add(&block->stages[stage], ns))
+		stage_lost(direction, stage, STAGE_CLOCK);
+}
+
+/* The network namespace of a device that a packet is at. */
+static __always_inline __u32 device_netns(struct net_device *device)
+{
+	if (!bpf_core_field_exists(((possible_net_t *)0)->net))
+		return 0;
+	return device->nd_net.net->ns.inum;
+}
+
+/* The cgroup v2 of a full socket, followed by loads instead of helper calls where its type allows it. */
+static __always_inline struct cgroup *socket_cgroup_typed(struct sock *sk)
+{
+	if (bpf_core_field_exists(((struct sock *)0)->sk_cgrp_data) &&
+	    bpf_core_field_exists(((struct sock_cgroup_data *)0)->cgroup))
+		return sk->sk_cgrp_data.cgroup;
+	return NULL;
+}
+
+/* The owner of a full socket; false: not in scope. */
+static __always_inline bool stage_owner_of_socket(struct stage_key *key, struct sock *sk)
+{
+	key->netns = socket_netns(sk, true);
+	if (!netns_in_scope(key->netns) || !socket_ports_in_scope(sk, true))
+		return false;
+	struct cgroup *typed = socket_cgroup_typed(sk);
+	if (typed) {
+		key->cgroup_id = typed->kn->id;
+		return !scope_cgroup_count || cgroup_in_scope(typed);
+	}
+	struct cgroup *cgroup = socket_cgroup(sk);
+	if (cgroup)
+		key->cgroup_id = BPF_CORE_READ(cgroup, kn, id);
+	return cgroup_in_scope(cgroup);
+}
+
+static __always_inline bool socket_is_full(struct sock *sk)
+{
+	return sk && state_is_full(sk->__sk_common.skc_state);
+}
+
+/* The owner of a packet at a device: that of its socket, else nobody but the device's namespace. */
+static __always_inline bool stage_owner_of_packet(struct stage_key *key, struct sk_buff *skb, __u32 netns)
+{
+	struct sock *sk = skb->sk;
+	if (socket_is_full(sk))
+		return stage_owner_of_socket(key, sk);
+	key->netns = netns;
+	return netns_in_scope(netns) && !scope_cgroup_count && !scope_include_count;
+}

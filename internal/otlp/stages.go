@@ -1,0 +1,172 @@
+package otlp
+
+import (
+	"math"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+// stageNames are the values of network.stage.name by direction and number.
+var stageNames = [len(wire.StageLosses{})][wire.StagesPerDirection]string{
+	wire.DirectionUnknown: {wire.StageIP: "ip", wire.StageNetfilter: "netfilter"},
+	wire.DirectionTransmit: {
+		wire.StageIP: "ip", wire.StageNetfilter: "netfilter", wire.StageSocket: "socket",
+		wire.StageNeighbor: "neighbor", wire.StageQdisc: "qdisc", wire.StageDriver: "driver",
+	},
+	wire.DirectionReceive: {
+		wire.StageIP: "ip", wire.StageNetfilter: "netfilter", wire.StageNICToTCP: "nic_to_tcp",
+		wire.StageTCPToApp: "tcp_to_app",
+	},
+}
+
+// StageName is the value of network.stage.name; empty for a stage that does not exist in this direction.
+func StageName(direction, stage uint8) string {
+	if int(direction) >= len(stageNames) || int(stage) >= wire.StagesPerDirection {
+		return ""
+	}
+	return stageNames[direction][stage]
+}
+
+// stages sums up what the kernel counted per owner.
+type stages struct {
+	environment Environment
+	owners      *conn.Owners[stageSums]
+}
+
+// stageSums are the distributions of one owner since its start; nil where nothing has come.
+type stageSums [len(wire.StageLosses{})][wire.StagesPerDirection]*stageSum
+
+type stageSum struct {
+	sumNs uint64
+	slots [wire.HistogramSlots]uint64
+}
+
+func newStages(limits conn.Limits, environment Environment) stages {
+	return stages{environment, conn.NewOwners[stageSums](limits)}
+}
+
+func (s *stages) add(collection *wire.Collection, sinceNs uint64) {
+	for i := range collection.Stages {
+		times := &collection.Stages[i]
+		if StageName(times.Direction, times.Stage) == "" || int(times.First)+len(times.Counts) > wire.HistogramSlots {
+			continue // of a newer kernel half, in a recording
+		}
+		var entry *conn.Owned[stageSums]
+		if times.Overflow {
+			entry = s.owners.Overflowing(sinceNs)
+		} else {
+			entry = s.owners.Of(s.environment.Owners.Resolve(times.Owner, "", collection.TimeNs), sinceNs)
+		}
+		entry.Touch()
+		sum := entry.Value[times.Direction][times.Stage]
+		if sum == nil {
+			sum = &stageSum{}
+			entry.Value[times.Direction][times.Stage] = sum
+		}
+		sum.sumNs += times.SumNs
+		for j, n := range times.Counts {
+			sum.slots[int(times.First)+j] += uint64(n)
+		}
+	}
+}
+
+// stages writes the distributions of one owner.
+func (w *writer) stages(entry *conn.Owned[stageSums], bounds []float64) {
+	if !w.instrument(stageDuration, entry.StartNs) {
+		return
+	}
+	for direction := range entry.Value {
+		for stage, sum := range entry.Value[direction] {
+			if sum == nil {
+				continue
+			}
+			to := w.stage(sum, bounds)
+			putStr(to, attrIODirection, at(directions[:], uint8(direction)))
+			putStr(to, attrStageName, StageName(uint8(direction), uint8(stage)))
+		}
+	}
+}
+
+// zeroThreshold is what slot 0 ends with, in seconds.
+var zeroThreshold = math.Ldexp(1, -wire.HistogramFinest)
+
+// stage writes the slots as they are: they are buckets of this scale already. The kernel keeps no minimum and no
+// maximum.
+func (w *writer) stage(sum *stageSum, bounds []float64) pcommon.Map {
+	if len(bounds) > 0 {
+		return w.explicitStage(sum, bounds)
+	}
+	metric := w.begin()
+	if metric.Type() == pmetric.MetricTypeEmpty {
+		metric.SetEmptyExponentialHistogram().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	}
+	point := metric.ExponentialHistogram().DataPoints().AppendEmpty()
+	point.SetStartTimestamp(w.start)
+	point.SetTimestamp(w.now)
+	point.SetSum(float64(sum.sumNs) / 1e9)
+	point.SetScale(wire.HistogramScale)
+	point.SetZeroThreshold(zeroThreshold)
+	point.SetZeroCount(sum.slots[0])
+	count := sum.slots[0]
+	first, last := 0, -1
+	for i, n := range sum.slots[1:] {
+		if n == 0 {
+			continue
+		}
+		count += n
+		if last < 0 {
+			first = i
+		}
+		last = i
+	}
+	point.SetCount(count)
+	if last >= 0 {
+		point.Positive().SetOffset(int32(first - wire.HistogramFinest<<wire.HistogramScale))
+		point.Positive().BucketCounts().FromRaw(sum.slots[1+first : 2+last])
+	}
+	return point.Attributes()
+}
+
+// explicitStage merges slots: the boundaries are some of theirs.
+func (w *writer) explicitStage(sum *stageSum, bounds []float64) pcommon.Map {
+	metric := w.begin()
+	if metric.Type() == pmetric.MetricTypeEmpty {
+		metric.SetEmptyHistogram().SetAggregationTemporality(pmetric.AggregationTemporalityCumulative)
+	}
+	point := metric.Histogram().DataPoints().AppendEmpty()
+	point.SetStartTimestamp(w.start)
+	point.SetTimestamp(w.now)
+	point.SetSum(float64(sum.sumNs) / 1e9)
+	counts := make([]uint64, len(bounds)+1)
+	var count uint64
+	bucket := 0
+	for i, n := range sum.slots {
+		for bucket < len(bounds) && i > slotOf(bounds[bucket]) {
+			bucket++
+		}
+		counts[bucket] += n
+		count += n
+	}
+	point.SetCount(count)
+	point.ExplicitBounds().FromRaw(bounds)
+	point.BucketCounts().FromRaw(counts)
+	return point.Attributes()
+}
+
+// slotOf is the slot that ends with bound, a power of two.
+func slotOf(bound float64) int {
+	_, exponent := math.Frexp(bound)
+	return (exponent - 1 + wire.HistogramFinest) << wire.HistogramScale
+}
+
+// stageBounds are every fourth power of two from 1 µs to 16 s.
+func stageBounds() (bounds []float64) {
+	for exponent := -20; exponent <= 4; exponent += 2 {
+		bounds = append(bounds, math.Ldexp(1, exponent))
+	}
+	return bounds
+}

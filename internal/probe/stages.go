@@ -1,0 +1,242 @@
+//go:build linux && (amd64 || arm64)
+
+package probe
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/ebpfnet/ebpfnetreceiver/bpf"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+const (
+	stageOwners     = 256 // for whom the kernel's map has room: bpf/stages.h says what that costs
+	stageDirections = 2   // a packet that is forwarded is in neither: few owners have any
+	maxStageShards  = 4
+)
+
+// stages are a capability per way to see them: a kernel that has some of the hooks still serves those stages.
+func stages() []capability {
+	shards := stageShards(ebpf.MustPossibleCPU())
+	one := func(name, hookName string, programs ...attachment) capability {
+		return capability{
+			name: "stages." + name, load: bpf.LoadStages,
+			hooks:     []hook{{name: hookName, programs: programs}},
+			constants: map[string]any{"stage_shard_mask": uint32(shards - 1)},
+		}
+	}
+	return []capability{
+		one("receive", "tp_btf/tcp_probe+skb_copy_datagram_iovec", tracing("stage_tcp_probe"), tracing("stage_copy")),
+		one("transmit", "tp_btf/net_dev_queue+net_dev_start_xmit+net_dev_xmit",
+			tracing("stage_queue"), tracing("stage_start_xmit"), tracing("stage_xmit")),
+	}
+}
+
+// stageShards is how many blocks an owner has in each direction: a power of two, not more than CPUs.
+func stageShards(cpus int) int {
+	shards := 1
+	for shards < maxStageShards && 2*shards <= cpus {
+		shards *= 2
+	}
+	return shards
+}
+
+// stageEntries is the size of the kernel's map: bounded whatever the number of CPUs and owners.
+func stageEntries(cpus int) uint32 {
+	return uint32(stageOwners * stageDirections * stageShards(cpus))
+}
+
+// stageTable reads the times that the kernel counted, and keeps what the kernel needs for that.
+type stageTable struct {
+	blocks, losses *ebpf.Map
+	clock          *stageClock
+	stamps         int // socket for whose sake the kernel stamps packets as they arrive
+	last           map[wire.StageKey]*seenBlock
+	times          []wire.StageTimes
+	block          wire.StageBlock // reused
+	reading        uint64          // number of this reading
+}
+
+type seenBlock struct {
+	block   wire.StageBlock
+	idle    int
+	reading uint64
+}
+
+// newStageTable makes ready what the programs need; nil where no stage is served.
+func newStageTable(l *loader) (*stageTable, error) {
+	t := &stageTable{
+		blocks: l.shared("stage_blocks"), losses: l.shared("stage_losses"),
+		stamps: -1, last: map[wire.StageKey]*seenBlock{},
+	}
+	if t.blocks == nil {
+		return nil, nil
+	}
+	for direction := range len(wire.StageLosses{}) {
+		for shard := range stageShards(ebpf.MustPossibleCPU()) {
+			key := wire.StageKey{Direction: uint8(direction), Shard: uint8(shard), Overflow: 1}
+			if err := t.blocks.Put(&key, &t.block); err != nil {
+				return nil, fmt.Errorf("make the overflow block: %w", err)
+			}
+		}
+	}
+	if m := l.shared("stage_clock"); m != nil {
+		t.clock = &stageClock{write: func(offset uint64) error { return m.Put(uint32(0), offset) }}
+		for range 64 {
+			if err := t.clock.follow(); err != nil {
+				return nil, err
+			}
+		}
+		var err error
+		if t.stamps, err = stampArrivals(); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// stampArrivals has the kernel stamp every packet as it arrives, for as long as the socket is open.
+func stampArrivals() (socket int, err error) {
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		if socket, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open a UDP socket to have arrivals stamped: %w", err)
+	}
+	if err := unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+		unix.Close(socket)
+		return -1, fmt.Errorf("SO_TIMESTAMPNS, to have arrivals stamped: %w", err)
+	}
+	return socket, nil
+}
+
+func (t *stageTable) close() {
+	if t != nil && t.stamps >= 0 {
+		unix.Close(t.stamps)
+		t.stamps = -1
+	}
+}
+
+// tick follows the clock. Safe on nil.
+func (t *stageTable) tick() error {
+	if t == nil || t.clock == nil {
+		return nil
+	}
+	return t.clock.follow()
+}
+
+// read takes what was added to each block since the reading before, and takes out the blocks of owners of whom
+// nothing has come for long. Safe on nil.
+func (t *stageTable) read(losses *wire.StageLosses) ([]wire.StageTimes, error) {
+	if t == nil {
+		return nil, nil
+	}
+	t.times = t.times[:0]
+	t.reading++
+	var idle []wire.StageKey
+	var key wire.StageKey
+	iterator := t.blocks.Iterate()
+	for iterator.Next(&key, &t.block) {
+		seen := t.last[key]
+		if seen == nil {
+			seen = &seenBlock{}
+			t.last[key] = seen
+		}
+		seen.reading = t.reading
+		if seen.idle++; t.difference(&key, seen) {
+			seen.idle = 0
+		}
+		if seen.idle > countIdleCollections && key.Overflow == 0 {
+			idle = append(idle, key)
+		}
+	}
+	if err := iterator.Err(); err != nil && !errors.Is(err, ebpf.ErrIterationAborted) {
+		return t.times, err
+	}
+	for _, key := range idle {
+		if err := t.remove(key); err != nil {
+			return t.times, err
+		}
+	}
+	for key, seen := range t.last {
+		if seen.reading != t.reading && t.reading-seen.reading > countIdleCollections {
+			delete(t.last, key)
+		}
+	}
+	return t.times, t.readLosses(losses)
+}
+
+// remove gives room to another owner, after a last reading. From 5.14 both are one step; before, what is counted
+// between the two is lost.
+func (t *stageTable) remove(key wire.StageKey) error {
+	seen := t.last[key]
+	if t.blocks.LookupAndDelete(&key, &t.block) != nil {
+		if err := t.blocks.Lookup(&key, &t.block); err != nil {
+			return err
+		}
+		if err := t.blocks.Delete(&key); err != nil {
+			return err
+		}
+	}
+	t.difference(&key, seen)
+	delete(t.last, key)
+	return nil
+}
+
+// difference adds what t.block has more than it had; counts have wrapped around if they seem to be less.
+func (t *stageTable) difference(key *wire.StageKey, seen *seenBlock) (any bool) {
+	for stage := range t.block.Stages {
+		now, before := &t.block.Stages[stage], &seen.block.Stages[stage]
+		if now.Slots == before.Slots {
+			continue
+		}
+		any = true
+		first, last := -1, 0
+		for i := range now.Slots {
+			if now.Slots[i] != before.Slots[i] {
+				if first < 0 {
+					first = i
+				}
+				last = i
+			}
+		}
+		times := wire.StageTimes{
+			Owner:    wire.OwnerRef{CgroupID: key.CgroupID, Netns: key.Netns},
+			Overflow: key.Overflow != 0, Direction: key.Direction, Stage: uint8(stage),
+			SumNs: now.SumNs - before.SumNs, First: uint32(first), Counts: make([]uint32, last-first+1),
+		}
+		for i := range times.Counts {
+			times.Counts[i] = now.Slots[first+i] - before.Slots[first+i]
+		}
+		t.times = append(t.times, times)
+	}
+	if any {
+		seen.block = t.block
+	}
+	return any
+}
+
+func (t *stageTable) readLosses(losses *wire.StageLosses) error {
+	var perCPU []uint64
+	index := uint32(0)
+	for direction := range losses {
+		for stage := range losses[direction] {
+			for loss := range losses[direction][stage] {
+				if err := t.losses.Lookup(index, &perCPU); err != nil {
+					return err
+				}
+				for _, n := range perCPU {
+					losses[direction][stage][loss] += n
+				}
+				index++
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+//go:build linux && (amd64 || arm64)
+
+package probe
+
+import (
+	"math/big"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ebpfnet/ebpfnetreceiver/bpf"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+// boundary is floor(2^(k/8) s) in nanoseconds, from the eighth power: the largest n with n^8 <= 10^72 * 2^k.
+func boundary(k int) uint64 {
+	power := new(big.Int).Exp(big.NewInt(10), big.NewInt(72), nil)
+	if k >= 0 {
+		power.Lsh(power, uint(k))
+	} else {
+		power.Rsh(power, uint(-k)) // rounds down, and so does what follows
+	}
+	for range wire.HistogramScale {
+		power.Sqrt(power)
+	}
+	return power.Uint64()
+}
+
+// slotOf runs the kernel's own program.
+func slotOf(t *testing.T) func(ns uint64) uint32 {
+	t.Helper()
+	needPrivilege(t)
+	spec, err := bpf.LoadStages()
+	require.NoError(t, err)
+	spec.Programs = map[string]*ebpf.ProgramSpec{"stage_slot": spec.Programs["stage_slot"]}
+	spec.Maps["stage_blocks"].MaxEntries = 1
+	collection, err := ebpf.NewCollection(spec)
+	require.NoError(t, err)
+	t.Cleanup(collection.Close)
+	return func(ns uint64) uint32 {
+		slot, err := collection.Programs["stage_slot"].Run(&ebpf.RunOptions{Context: []uint64{ns}})
+		require.NoError(t, err)
+		return slot
+	}
+}
+
+func TestEveryBoundaryOfTheKernelsBucketsIsExact(t *testing.T) {
+	slot := slotOf(t)
+	assert.Zero(t, slot(0))
+	assert.Zero(t, slot(1))
+	for i := range wire.HistogramSlots {
+		// The upper boundary of slot i, which belongs to it.
+		at := boundary(i - wire.HistogramFinest<<wire.HistogramScale)
+		assert.EqualValues(t, i, slot(at), "%d ns", at)
+		assert.EqualValues(t, i+1, slot(at+1), "%d ns", at+1)
+		if at-1 > boundary(i-1-wire.HistogramFinest<<wire.HistogramScale) {
+			assert.EqualValues(t, i, slot(at-1), "%d ns", at-1)
+		}
+	}
+	assert.GreaterOrEqual(t, slot(1<<63), uint32(wire.HistogramSlots))
+	assert.GreaterOrEqual(t, slot(1<<64-1), uint32(wire.HistogramSlots))
+}
+
+func TestStageMemoryIsBounded(t *testing.T) {
+	for cpus, shards := range map[int]int{1: 1, 2: 2, 3: 2, 4: 4, 8: 4, 64: 4, 1024: 4} {
+		assert.Equal(t, shards, stageShards(cpus))
+		// A hash element is its key and value and at most 64 bytes of links (struct htab_elem).
+		bytes := int(stageEntries(cpus)) * (wire.StageKeySize + wire.StageBlockSize + 64)
+		assert.LessOrEqual(t, bytes, 20<<20)
+	}
+	assert.GreaterOrEqual(t, stageOwners, 2*110, "pods of a node, and as many of the system's own owners")
+}
+
+func TestTheClockIsFollowedAcrossSteps(t *testing.T) {
+	readings := [][2]int64{{100, 200}, {150, 260}, {140, 160}, {1000, 1100}, {1090, 1200}}
+	var written []uint64
+	clock := stageClock{
+		write: func(offset uint64) error { written = append(written, offset); return nil },
+		read: func() (low, high int64) {
+			low, high = readings[0][0], readings[0][1]
+			readings = readings[1:]
+			return low, high
+		},
+	}
+	for range 5 {
+		require.NoError(t, clock.follow())
+	}
+	assert.Equal(t, []uint64{150, 175, 155, 1050, 1095}, written)
+}

@@ -1,0 +1,85 @@
+package recording
+
+import (
+	"encoding/binary"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+// A collection may end with parts that older versions did not write, each a tag, a length and a body. What is
+// empty is not written.
+const partStages byte = 1
+
+func appendPart(b []byte, tag byte, body []byte) []byte {
+	b = append(b, tag)
+	b = binary.AppendUvarint(b, uint64(len(body)))
+	return append(b, body...)
+}
+
+// parts takes the parts at the end of a collection; those of a newer version are left out.
+func (d *decoder) parts(c *wire.Collection) {
+	for len(d.rest) > 0 && !d.failed {
+		tag := d.bytes(1)[0]
+		part := decoder{rest: d.bytes(d.uvarint())}
+		if tag == partStages {
+			decodeStages(&part, c)
+			d.failed = d.failed || !part.done()
+		}
+	}
+}
+
+func appendStages(b []byte, c *wire.Collection) []byte {
+	if len(c.Stages) == 0 && c.Stats.Stages == (wire.StageLosses{}) {
+		return b
+	}
+	part := binary.AppendUvarint(nil, uint64(len(c.Stages)))
+	for i := range c.Stages {
+		s := &c.Stages[i]
+		part = binary.AppendUvarint(part, s.Owner.CgroupID)
+		part = binary.AppendUvarint(part, uint64(s.Owner.Netns))
+		part = appendBool(part, s.Overflow)
+		part = append(part, s.Direction, s.Stage)
+		part = binary.AppendUvarint(part, s.SumNs)
+		part = binary.AppendUvarint(part, uint64(s.First))
+		part = binary.AppendUvarint(part, uint64(len(s.Counts)))
+		for _, n := range s.Counts {
+			part = binary.AppendUvarint(part, uint64(n))
+		}
+	}
+	for _, stages := range c.Stats.Stages {
+		for _, losses := range stages {
+			for _, n := range losses {
+				part = binary.AppendUvarint(part, n)
+			}
+		}
+	}
+	return appendPart(b, partStages, part)
+}
+
+func decodeStages(d *decoder, c *wire.Collection) {
+	for range d.length(8) {
+		s := wire.StageTimes{}
+		s.Owner.CgroupID, s.Owner.Netns = d.uvarint(), uint32(d.uvarint())
+		s.Overflow = d.bool()
+		if kind := d.bytes(2); kind != nil {
+			s.Direction, s.Stage = kind[0], kind[1]
+		}
+		s.SumNs, s.First = d.uvarint(), uint32(d.uvarint())
+		n := d.length(1)
+		if s.First > wire.HistogramSlots || n > wire.HistogramSlots-int(s.First) {
+			d.fail()
+			return
+		}
+		for range n {
+			s.Counts = append(s.Counts, uint32(d.uvarint()))
+		}
+		c.Stages = append(c.Stages, s)
+	}
+	for i := range c.Stats.Stages {
+		for j := range c.Stats.Stages[i] {
+			for k := range c.Stats.Stages[i][j] {
+				c.Stats.Stages[i][j][k] = d.uvarint()
+			}
+		}
+	}
+}

@@ -1,0 +1,236 @@
+//go:build linux && (amd64 || arm64)
+
+package kerneltest
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"golang.org/x/sys/unix"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
+)
+
+// observeStages watches the stages of one namespace and nothing else.
+func (n *namespace) observeStages() *observer {
+	n.t.Helper()
+	return observe(n.t, engine.Config{
+		Probe: probe.Config{
+			CollectionInterval: 100 * time.Millisecond,
+			Scope:              probe.Scope{NetworkNamespaces: []string{n.path}},
+			Stages:             true,
+		},
+		OTLP: otlp.Options{Version: "test"},
+	})
+}
+
+// times is a distribution as a reader of the metric sees it.
+type times struct {
+	count   uint64
+	sum     time.Duration
+	scale   int32
+	buckets map[int32]uint64 // by index, without the zero bucket
+	zero    uint64
+}
+
+// stages are the times of all stages, by direction and name, as "transmit qdisc".
+func (o *observer) stages() map[string]times {
+	found := map[string]times{}
+	o.each("network.stage.duration", func(metric pmetric.Metric, _ pcommon.Map) {
+		for _, point := range metric.ExponentialHistogram().DataPoints().All() {
+			stage := strings.TrimSpace(text(point.Attributes(), "network.io.direction") + " " +
+				text(point.Attributes(), "network.stage.name"))
+			of, known := found[stage]
+			if !known {
+				of = times{scale: point.Scale(), buckets: map[int32]uint64{}}
+			}
+			of.count += point.Count()
+			of.sum += time.Duration(point.Sum() * float64(time.Second))
+			of.zero += point.ZeroCount()
+			for i, n := range point.Positive().BucketCounts().All() {
+				of.buckets[point.Positive().Offset()+int32(i)] += n
+			}
+			found[stage] = of
+		}
+	})
+	return found
+}
+
+// quantile is the middle of the bucket that holds it.
+func (s times) quantile(q float64) time.Duration {
+	rank := uint64(math.Ceil(q * float64(s.count)))
+	seen := s.zero
+	if seen >= rank {
+		return 0
+	}
+	indices := make([]int32, 0, len(s.buckets))
+	for index := range s.buckets {
+		indices = append(indices, index)
+	}
+	slices.Sort(indices)
+	for _, index := range indices {
+		if seen += s.buckets[index]; seen >= rank {
+			return time.Duration(math.Exp2((float64(index)+0.5)*math.Exp2(-float64(s.scale))) * float64(time.Second))
+		}
+	}
+	return 0
+}
+
+func (s times) String() string {
+	return fmt.Sprintf("%d times, median %v, 90 %% %v, mean %v", s.count, s.quantile(0.5), s.quantile(0.9),
+		s.sum/time.Duration(max(1, s.count)))
+}
+
+// witness is what somebody else knows of times: each took at least so long and at most so long.
+type witness struct{ least, most []time.Duration }
+
+func (w *witness) add(least, most time.Duration) {
+	w.least, w.most = append(w.least, least), append(w.most, most)
+}
+
+func median(of []time.Duration) time.Duration {
+	of = slices.Sorted(slices.Values(of))
+	return of[(len(of)-1)/2]
+}
+
+// requireStage: the median of this stage is the witness's, within 10 % or 20 µs, and that of no other comes near.
+func (o *observer) requireStage(stage string, w *witness) {
+	o.t.Helper()
+	all := o.stages()
+	for name, of := range all {
+		o.t.Logf("%-22s %v", name, of)
+	}
+	o.t.Logf("%-22s %v … %v", "witness", median(w.least), median(w.most))
+	least, most := median(w.least), median(w.most)
+	got := all[stage].quantile(0.5)
+	assert.LessOrEqual(o.t, got, max(most+most/10, most+20*time.Microsecond), stage)
+	assert.GreaterOrEqual(o.t, got, min(least-least/10, least-20*time.Microsecond), stage)
+	for name, of := range all {
+		if name != stage {
+			assert.Less(o.t, of.quantile(0.5), least/5, "%s shows what was put in %s", name, stage)
+		}
+	}
+}
+
+func TestALateReaderShowsInTCPToApp(t *testing.T) {
+	const late = 50 * time.Millisecond
+	n := newNetwork(t)
+	p := n.connect(n.server.listen("tcp4", n.server.at4(7800)))
+	o := n.server.observeStages()
+	var w witness
+	for range 20 {
+		before := time.Now()
+		_, err := p.client.Write([]byte{1})
+		require.NoError(t, err)
+		written := time.Now()
+		time.Sleep(late)
+		read := time.Now()
+		_, err = p.server.Read(make([]byte, 1))
+		require.NoError(t, err)
+		w.add(read.Sub(written), time.Since(before))
+	}
+	o.stop()
+	o.requireStage("receive tcp_to_app", &w)
+	assert.EqualValues(t, 20, o.stages()["receive tcp_to_app"].count)
+	assert.EqualValues(t, 20, o.stages()["receive nic_to_tcp"].count)
+}
+
+// queue gives eth0 a queueing discipline; it skips the test where the kernel has none of that kind.
+func (n *namespace) queue(discipline string) {
+	n.t.Helper()
+	need(n.t, "tc")
+	add := exec.Command("tc", strings.Fields("qdisc add dev eth0 root "+discipline)...)
+	var complaint strings.Builder
+	add.Stderr = &complaint
+	require.NoError(n.t, n.start(add))
+	if err := add.Wait(); err != nil {
+		require.False(n.t, inLab(), complaint.String())
+		n.t.Skipf("this kernel has no %s: %s", discipline, complaint.String())
+	}
+}
+
+// stamped has the kernel say when what is read from a connection came in.
+func stamped(t *testing.T, conn *net.TCPConn) syscallConn {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	require.NoError(t, err)
+	require.NoError(t, raw.Control(func(fd uintptr) {
+		require.NoError(t, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1))
+	}))
+	return syscallConn{t, raw}
+}
+
+type syscallConn struct {
+	t   *testing.T
+	raw interface {
+		Read(func(uintptr) bool) error
+	}
+}
+
+// arrival reads bytes and says when the last of them came in.
+func (c syscallConn) arrival(bytes int) (at time.Time) {
+	c.t.Helper()
+	buffer, control := make([]byte, bytes), make([]byte, 128)
+	for bytes > 0 {
+		var n, controls int
+		var err error
+		require.NoError(c.t, c.raw.Read(func(fd uintptr) bool {
+			n, controls, _, _, err = unix.Recvmsg(int(fd), buffer, control, unix.MSG_DONTWAIT)
+			return err != unix.EAGAIN
+		}))
+		require.NoError(c.t, err)
+		require.Positive(c.t, n)
+		bytes -= n
+		messages, err := unix.ParseSocketControlMessage(control[:controls])
+		require.NoError(c.t, err)
+		for _, message := range messages {
+			if message.Header.Level == unix.SOL_SOCKET && message.Header.Type == unix.SCM_TIMESTAMPNS {
+				stamp := (*unix.Timespec)(unsafe.Pointer(&message.Data[0]))
+				at = time.Unix(stamp.Unix())
+			}
+		}
+	}
+	require.False(c.t, at.IsZero(), "the kernel said no time of arrival")
+	return at
+}
+
+func TestAQueueingDisciplineShowsInQdisc(t *testing.T) {
+	for _, discipline := range []string{
+		"tbf rate 500kbit burst 1600 limit 30000", // 23 ms for a frame of 1466 bytes
+		"netem delay 20ms",
+	} {
+		kind, _, _ := strings.Cut(discipline, " ")
+		t.Run(kind, func(t *testing.T) {
+			n := newNetwork(t)
+			n.client.queue(discipline)
+			p := n.connect(n.server.listen("tcp4", n.server.at4(7801)))
+			arrivals := stamped(t, p.server)
+			o := n.client.observeStages()
+			var w witness
+			for range 30 {
+				before := time.Now()
+				_, err := p.client.Write(make([]byte, 1400))
+				require.NoError(t, err)
+				written := time.Now()
+				at := arrivals.arrival(1400)
+				w.add(at.Sub(written), at.Sub(before))
+			}
+			o.stop()
+			o.requireStage("transmit qdisc", &w)
+			assert.EqualValues(t, 30, o.stages()["transmit qdisc"].count)
+		})
+	}
+}
