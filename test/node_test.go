@@ -56,9 +56,18 @@ type node struct {
 	log string
 }
 
+// needNode skips the test where there is no Node.js, also in the lab: it is too large to take along.
+func needNode(t *testing.T, others ...string) {
+	t.Helper()
+	if inLab() {
+		t.Skip("Node.js is not taken to the lab")
+	}
+	need(t, append(others, "node")...)
+}
+
 func startNode(t *testing.T, n *namespace, at netip.AddrPort, version string) *node {
 	t.Helper()
-	need(t, "node")
+	needNode(t)
 	s := &node{t: t, at: at, log: filepath.Join(t.TempDir(), "log")}
 	command := exec.Command("node", "-e", nodeServer, version, at.Addr().String(), fmt.Sprint(at.Port()), s.log)
 	command.Stderr = os.Stderr
@@ -117,7 +126,7 @@ func (s *node) errandsHTTP2(from *namespace) {
 var nodeErrands = [][]string{{}, {"-X", "DELETE"}, {"-I"}, {"--data-binary", strings.Repeat("x", 30000)}}
 
 func TestEachRequestOfANodeServerIsOneClientAndOneServerSpan(t *testing.T) {
-	need(t, "node", "h2load", "curl")
+	needNode(t, "h2load", "curl")
 	n := newNetwork(t)
 	server := startNode(t, n.server, n.server.at4(8080), "1")
 	o := observe(t, n.settings())
@@ -128,7 +137,7 @@ func TestEachRequestOfANodeServerIsOneClientAndOneServerSpan(t *testing.T) {
 }
 
 func TestEachHTTP2RequestOfANodeServerIsOneClientAndOneServerSpan(t *testing.T) {
-	need(t, "node", "h2load", "curl")
+	needNode(t, "h2load", "curl")
 	for _, streams := range atATime {
 		t.Run(fmt.Sprint(streams), func(t *testing.T) {
 			n := newNetwork(t)
@@ -144,7 +153,7 @@ func TestEachHTTP2RequestOfANodeServerIsOneClientAndOneServerSpan(t *testing.T) 
 
 // wrk hangs up at the end of its time, whatever it still waits for.
 func TestEachRequestOfWrkIsToldAndThoseItHangsUpOnAreSaidToBe(t *testing.T) {
-	need(t, "node", "wrk")
+	needNode(t, "wrk")
 	const connections = 10
 	n := newNetwork(t)
 	server := startNode(t, n.server, n.server.at4(8080), "1")
