@@ -95,6 +95,23 @@ test-kernels: deps-test ## Kernel tests in virtual machines: KERNELS="5.10 6.1 6
 	done; done; \
 	[ -z "$$failed" ] || { echo "FAIL on:$$failed"; exit 1; }
 
+# etcd, kube-apiserver and kubectl, from the module proxy: five minutes the first time, then kept for each version.
+controlplane := test/k8s/controlplane
+kubernetes_version := $(shell awk '$$1 == "k8s.io/kubernetes" { print $$2 }' $(controlplane)/go.mod)
+kubernetes := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ebpfnetreceiver/kubernetes-$(kubernetes_version)
+kubernetes_flags := -s -w -X k8s.io/component-base/version.gitVersion=$(kubernetes_version) \
+	-X k8s.io/component-base/version.gitMajor=$(subst v,,$(word 1,$(subst ., ,$(kubernetes_version)))) \
+	-X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(kubernetes_version)))
+
+.PHONY: test-k8s
+test-k8s: deps-test-k8s build $(kubernetes)/kubectl ## Names of pods, against a real Kubernetes API
+	EBPFNET_KUBERNETES='$(kubernetes)' go test -count=1 $(GOTESTFLAGS) ./test/k8s
+
+# kubectl is what go build writes last.
+$(kubernetes)/kubectl:
+	cd $(controlplane)/../seccomp && go build -trimpath -o '$(kubernetes)/' .
+	cd $(controlplane) && CGO_ENABLED=0 go build -trimpath -ldflags='$(kubernetes_flags)' -o '$(kubernetes)/' tool
+
 # A copy is compiled, so that a check changes nothing. Another clang makes other code from the same source:
 # then there is nothing to compare.
 .PHONY: check-objects
@@ -132,13 +149,15 @@ run-host: build ## Watch the whole host and print what is seen
 
 ## Housekeeping
 
-.PHONY: deps deps-run deps-test deps-generate
-deps: deps-test deps-generate ## Install the Debian packages that are missing
+.PHONY: deps deps-run deps-test deps-test-k8s deps-generate
+deps: deps-test deps-test-k8s deps-generate ## Install the Debian packages that are missing
 deps-run:
 	@$(install) nginx:nginx curl:curl wrk:wrk ip:iproute2 nft:nftables
 deps-test: deps-run
 	@$(install) h2load:nghttp2-client qemu-system-x86_64:qemu-system-x86 xz:xz-utils \
 		/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
+deps-test-k8s: deps-run
+	@$(install) setpriv:util-linux runc:runc
 deps-generate:
 	@$(install) clang-19:clang-19 llvm-strip-19:llvm-19 clang-format-19:clang-format-19 \
 		/usr/include/bpf/bpf_helpers.h:libbpf-dev

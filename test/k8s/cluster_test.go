@@ -1,0 +1,204 @@
+//go:build linux && (amd64 || arm64)
+
+package k8stest
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const nodeName = "node-a"
+
+// cluster is the objects in the API and what they are on the node.
+type cluster struct {
+	t       *testing.T
+	api     *controlPlane
+	node    *node
+	members map[string]member // by container id
+	started int               // pods of the node
+}
+
+// member is what telemetry of a container has to say of it.
+type member struct{ namespace, pod, uid, deployment, statefulSet, daemonSet, container string }
+
+// workload is what pods are made from.
+type workload struct {
+	namespace, kind, name string
+	containers            []string
+	hostNetwork           bool
+	owner                 object // owner reference of its pods
+}
+
+// pod is one in the API and on the node.
+type pod struct {
+	cluster   *cluster
+	workload  *workload
+	path      string // in the API
+	uid       string
+	namespace string // network namespace
+	address   string
+	slice     string
+	cgroups   map[string]string // by name of the container
+	ids       map[string]string
+	programs  []*exec.Cmd
+}
+
+func newCluster(t *testing.T, api *controlPlane, n *node, namespaces ...string) *cluster {
+	t.Helper()
+	for _, namespace := range namespaces {
+		api.do(http.MethodPost, "/api/v1/namespaces", object{"metadata": object{"name": namespace}})
+	}
+	api.do(http.MethodPost, "/api/v1/nodes", object{"metadata": object{"name": nodeName}})
+	api.do(http.MethodPatch, "/api/v1/nodes/"+nodeName+"/status", object{"status": object{
+		"addresses": []object{{"type": "InternalIP", "address": n.address}},
+	}})
+	return &cluster{t: t, api: api, node: n, members: map[string]member{}}
+}
+
+// newWorkload makes a Deployment with its ReplicaSet, a StatefulSet or a DaemonSet.
+func (c *cluster) newWorkload(w workload) *workload {
+	c.t.Helper()
+	labels := object{"app": w.name}
+	template := object{"metadata": object{"labels": labels}, "spec": w.podSpec()}
+	spec := object{"selector": object{"matchLabels": labels}, "template": template}
+	path := "/apis/apps/v1/namespaces/" + w.namespace + "/"
+	made := c.api.do(http.MethodPost, path+strings.ToLower(w.kind)+"s",
+		object{"metadata": object{"name": w.name, "labels": labels}, "spec": spec})
+	w.owner = ownerReference(w.kind, made)
+	if w.kind == "Deployment" {
+		labels := object{"app": w.name, "pod-template-hash": "5d9c7b6f4"}
+		made := c.api.do(http.MethodPost, path+"replicasets", object{
+			"metadata": object{
+				"name": w.name + "-5d9c7b6f4", "labels": labels, "ownerReferences": []object{w.owner},
+			},
+			"spec": object{
+				"selector": object{"matchLabels": labels},
+				"template": object{"metadata": object{"labels": labels}, "spec": w.podSpec()},
+			},
+		})
+		w.owner = ownerReference("ReplicaSet", made)
+	}
+	return &w
+}
+
+func ownerReference(kind string, of object) object {
+	metadata := of["metadata"].(object)
+	return object{
+		"apiVersion": "apps/v1", "kind": kind, "name": metadata["name"], "uid": metadata["uid"],
+		"controller": true, "blockOwnerDeletion": true,
+	}
+}
+
+func (w *workload) podSpec() object {
+	var containers []object
+	for _, name := range w.containers {
+		containers = append(containers, object{"name": name, "image": "registry.example/" + name + ":1.0"})
+	}
+	return object{"containers": containers, "hostNetwork": w.hostNetwork}
+}
+
+// start does what controller, scheduler, kubelet, runtime and network plugin do for a pod. namespace is its network
+// namespace; empty: the host's.
+func (c *cluster) start(w *workload, name, namespace, address string) *pod {
+	c.t.Helper()
+	c.started++
+	p := &pod{
+		cluster: c, workload: w, path: "/api/v1/namespaces/" + w.namespace + "/pods/" + name,
+		namespace: namespace, address: address,
+		uid: c.newPod(w, name, nodeName), cgroups: map[string]string{}, ids: map[string]string{},
+	}
+	if w.hostNetwork {
+		p.namespace, p.address = c.node.host, c.node.address
+	} else {
+		c.node.connect(namespace, address)
+	}
+	p.slice = filepath.Join(c.node.cgroups, "kubepods.slice/kubepods-burstable.slice",
+		"kubepods-burstable-pod"+strings.ReplaceAll(p.uid, "-", "_")+".slice")
+	var statuses []object
+	for _, container := range w.containers {
+		id := newContainerID()
+		p.ids[container] = id
+		p.cgroups[container] = c.node.newCgroup(filepath.Join(p.slice, "cri-containerd-"+id+".scope"))
+		c.members[id] = w.member(name, p.uid, container)
+		statuses = append(statuses, object{
+			"name": container, "containerID": "containerd://" + id, "ready": true, "started": true, "restartCount": 0,
+			"image": "registry.example/" + container + ":1.0", "imageID": "registry.example/" + container + "@sha256:" + id,
+			"state": object{"running": object{"startedAt": "2026-01-01T00:00:00Z"}},
+		})
+	}
+	c.api.do(http.MethodPatch, p.path+"/status", object{"status": object{
+		"phase": "Running", "podIP": p.address, "podIPs": []object{{"ip": p.address}},
+		"hostIP": c.node.address, "hostIPs": []object{{"ip": c.node.address}},
+		"startTime": "2026-01-01T00:00:00Z", "containerStatuses": statuses,
+	}})
+	return p
+}
+
+// newPod makes a pod in the API and nothing else.
+func (c *cluster) newPod(w *workload, name, node string) (uid string) {
+	c.t.Helper()
+	labels := object{"app": w.name}
+	if w.kind == "Deployment" {
+		labels["pod-template-hash"] = "5d9c7b6f4"
+	}
+	spec := w.podSpec()
+	spec["nodeName"] = node
+	made := c.api.do(http.MethodPost, "/api/v1/namespaces/"+w.namespace+"/pods", object{
+		"metadata": object{"name": name, "labels": labels, "ownerReferences": []object{w.owner}}, "spec": spec,
+	})
+	return made["metadata"].(object)["uid"].(string)
+}
+
+func (w *workload) member(pod, uid, container string) member {
+	m := member{namespace: w.namespace, pod: pod, uid: uid, container: container}
+	switch w.kind {
+	case "Deployment":
+		m.deployment = w.name
+	case "StatefulSet":
+		m.statefulSet = w.name
+	case "DaemonSet":
+		m.daemonSet = w.name
+	}
+	return m
+}
+
+// delete ends the pod at once: processes, cgroups, network namespace, object.
+func (p *pod) delete() {
+	p.cluster.t.Helper()
+	for _, program := range p.programs {
+		end(program, os.Kill)
+	}
+	for _, cgroup := range p.cgroups {
+		removeCgroup(p.cluster.t, cgroup)
+	}
+	removeCgroup(p.cluster.t, p.slice)
+	run(p.cluster.t, "", "ip", "netns", "del", p.namespace)
+	p.cluster.api.do(http.MethodDelete, p.path, object{"gracePeriodSeconds": 0})
+	// A route of a device that is gone is gone too, but namespaces are taken down in the background.
+	eventually(p.cluster.t, "the route to "+p.address+" is gone", func() bool {
+		return run(p.cluster.t, "", "ip", "-n", p.cluster.node.host, "route", "show", p.address) == ""
+	})
+}
+
+// serve starts a server in a container; its name is the container's id.
+func (p *pod) serve(container, at string) {
+	p.cluster.t.Helper()
+	p.programs = append(p.programs, p.cluster.node.serve(p.namespace, p.cgroups[container], at, p.ids[container]))
+}
+
+func (p *pod) errands(container string, args ...string) (answers map[string]int) {
+	p.cluster.t.Helper()
+	return p.cluster.node.errands(p.namespace, p.cgroups[container], args...)
+}
+
+func newContainerID() string {
+	id := make([]byte, 32)
+	_, _ = rand.Read(id)
+	return hex.EncodeToString(id)
+}

@@ -1,0 +1,140 @@
+//go:build linux && (amd64 || arm64)
+
+package k8stest
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// deployment is the example's agent and its two gateways, with what the API has of them.
+type deployment struct {
+	t        *testing.T
+	agent    *exec.Cmd
+	gateways []*exec.Cmd
+	outputs  []string // a directory for each gateway
+	address  string   // of the agent
+}
+
+// agentOverride: how the agent finds the API and the gateways, and that it sees the test's namespaces alone.
+const agentOverride = `
+receivers:
+  ebpf_net: {collection_interval: 1s, scope: {network_namespaces: [%s]}}
+processors:
+  k8s_attributes: {auth_type: kubeConfig}
+exporters:
+  loadbalancing/traces: {resolver: &gateways {dns: null, static: {hostnames: [%s]}}}
+  loadbalancing/metrics: {resolver: *gateways}
+`
+
+// gatewayOverride writes files instead of sending.
+const gatewayOverride = `
+exporters:
+  file/metrics: {path: %[1]s/metrics}
+  file/logs: {path: %[1]s/logs}
+  file/traces: {path: %[1]s/traces}
+service:
+  pipelines:
+    metrics: {exporters: [file/metrics]}
+    logs: {exporters: [file/logs]}
+    traces: {exporters: [file/traces]}
+`
+
+// deploy starts gateways and an agent that watches these network namespaces.
+func deploy(t *testing.T, api *controlPlane, namespaces []string) *deployment {
+	t.Helper()
+	address := func(i int) string { return fmt.Sprintf("127.77.%d.%d", os.Getpid()%256, i) }
+	d := &deployment{t: t, address: address(1)}
+	var hostnames []string
+	for i := 2; i < 4; i++ {
+		c := &container{
+			t: t, api: api, writable: []string{t.TempDir()}, fields: map[string]string{"status.podIP": address(i)},
+		}
+		c.pod, c.spec = podOf(api, "Deployment", "gateway")
+		c.override = fmt.Sprintf(gatewayOverride, c.writable[0])
+		d.gateways = append(d.gateways, daemon(t, c.command()))
+		d.outputs = append(d.outputs, c.writable[0])
+		hostnames = append(hostnames, address(i)+":4317")
+		awaitHealth(t, d.gateways[i-2], address(i))
+	}
+	c := &container{
+		t: t, api: api, readable: []string{api.directory},
+		fields: map[string]string{"status.podIP": d.address, "spec.nodeName": nodeName},
+		env:    []string{"KUBECONFIG=" + api.kubeconfig(agentToken)},
+	}
+	c.pod, c.spec = podOf(api, "DaemonSet", "agent")
+	c.override = fmt.Sprintf(agentOverride, strings.Join(inodes(t, namespaces), ","), strings.Join(hostnames, ","))
+	d.agent = daemon(t, c.command())
+	awaitHealth(t, d.agent, d.address)
+	return d
+}
+
+// inodes are the numbers of network namespaces, whose names a container does not see.
+func inodes(t *testing.T, namespaces []string) (numbers []string) {
+	t.Helper()
+	for _, name := range namespaces {
+		var stat syscall.Stat_t
+		require.NoError(t, syscall.Stat("/var/run/netns/"+name, &stat))
+		numbers = append(numbers, strconv.FormatUint(stat.Ino, 10))
+	}
+	return numbers
+}
+
+func awaitHealth(t *testing.T, collector *exec.Cmd, address string) {
+	t.Helper()
+	eventually(t, "the collector at "+address+" is healthy", func() bool {
+		require.NoError(t, collector.Process.Signal(syscall.Signal(0)))
+		response, err := http.Get("http://" + address + ":13133/")
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+}
+
+// counted is one of the agent's metrics about itself, over all its attributes.
+func (d *deployment) counted(name string) (sum float64) {
+	d.t.Helper()
+	response, err := http.Get("http://" + d.address + ":8888/metrics")
+	require.NoError(d.t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(d.t, err)
+	line := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + `(?:\{[^}]*\})? (\S+)$`)
+	for _, found := range line.FindAllSubmatch(text, -1) {
+		value, err := strconv.ParseFloat(string(found[1]), 64)
+		require.NoError(d.t, err)
+		sum += value
+	}
+	return sum
+}
+
+// Each pipeline of the agent has a processor that watches, and counts what it hears.
+const (
+	pipelines   = 3
+	podsAdded   = "otelcol_k8s_watcher_pod_added"
+	podsUpdated = "otelcol_k8s_watcher_pod_updated"
+)
+
+// hears makes a change in the API and returns when the agent has heard of as many pods that are new, and of as many
+// that changed: a pod and its containers cannot be named before.
+func (d *deployment) hears(pods int, change func()) {
+	d.t.Helper()
+	want := float64(pipelines * pods)
+	added, updated := d.counted(podsAdded), d.counted(podsUpdated)
+	change()
+	eventually(d.t, "the agent heard of the change", func() bool {
+		return d.counted(podsAdded) >= added+want && d.counted(podsUpdated) >= updated+want
+	})
+}

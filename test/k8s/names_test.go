@@ -1,0 +1,245 @@
+//go:build linux && (amd64 || arm64)
+
+package k8stest
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+)
+
+// shop is a small cluster with all that can be confused: two containers in one pod, replicas behind one address, a
+// pod and a process that share the host's address, and pods that get the address, even the name, of dead ones.
+type shop struct {
+	*cluster
+	web, db         *workload
+	webA, webB, db0 *pod
+	cart, exporter  *pod
+	nodeproxy       string   // cgroup of a process of the host
+	spare           []string // network namespaces for pods to come
+
+	// What the programs saw, by container.
+	requests, answered, refused map[string]int
+	spans                       int
+}
+
+const (
+	hostAddress    = "172.20.0.1"
+	serviceAddress = "10.96.0.80"
+)
+
+func openShop(t *testing.T, api *controlPlane) *shop {
+	t.Helper()
+	n := newNode(t, hostAddress)
+	s := &shop{
+		cluster:  newCluster(t, api, n, "shop", "monitoring"),
+		requests: map[string]int{}, answered: map[string]int{}, refused: map[string]int{},
+	}
+	s.web = s.newWorkload(workload{namespace: "shop", kind: "Deployment", name: "web", containers: []string{"server"}})
+	s.db = s.newWorkload(workload{namespace: "shop", kind: "StatefulSet", name: "db", containers: []string{"server"}})
+	cart := s.newWorkload(workload{
+		namespace: "shop", kind: "Deployment", name: "cart", containers: []string{"app", "sidecar"},
+	})
+	exporter := s.newWorkload(workload{
+		namespace: "monitoring", kind: "DaemonSet", name: "exporter", containers: []string{"exporter"}, hostNetwork: true,
+	})
+	s.webA = s.start(s.web, "web-5d9c7b6f4-aaaaa", n.newNamespace("web-a"), "10.244.0.11")
+	s.webB = s.start(s.web, "web-5d9c7b6f4-bbbbb", n.newNamespace("web-b"), "10.244.0.12")
+	s.db0 = s.start(s.db, "db-0", n.newNamespace("db"), "10.244.0.13")
+	s.cart = s.start(cart, "cart-5d9c7b6f4-xxxxx", n.newNamespace("cart"), "10.244.0.21")
+	s.exporter = s.start(exporter, "exporter-zzzzz", "", "")
+	s.newPod(s.web, "web-5d9c7b6f4-ddddd", "node-b")
+	s.nodeproxy = n.newCgroup(filepath.Join(n.cgroups, "system.slice/nodeproxy.service"))
+	s.spare = []string{n.newNamespace("web-c"), n.newNamespace("db-2")}
+	api.do(http.MethodPost, "/api/v1/namespaces/shop/services", object{
+		"metadata": object{"name": "web"},
+		"spec": object{
+			"clusterIP": serviceAddress, "selector": object{"app": "web"},
+			"ports": []object{{"port": 80, "targetPort": 8080}},
+		},
+	})
+	n.balance(serviceAddress+" . tcp . 80", "10.244.0.11:8080", "10.244.0.12:8080")
+
+	s.webA.serve("server", ":8080")
+	s.webB.serve("server", ":8080")
+	s.db0.serve("server", ":5432")
+	s.exporter.serve("exporter", hostAddress+":9100")
+	n.serve(n.host, s.nodeproxy, hostAddress+":9200", "nodeproxy")
+	return s
+}
+
+// namespaces are all there are, and will be.
+func (s *shop) namespaces() []string {
+	return append([]string{
+		s.node.host, s.webA.namespace, s.webB.namespace, s.db0.namespace, s.cart.namespace,
+	}, s.spare...)
+}
+
+// get lets a container of the cart's pod ask and notes who answered.
+func (s *shop) get(container string, times int, url string) (answers map[string]int) {
+	s.t.Helper()
+	answers = s.cart.errands(container, fmt.Sprint(times), "get", url)
+	for name, n := range answers {
+		s.answered[name] += n
+		s.requests[s.cart.ids[container]] += n
+		s.spans += 2 * n
+	}
+	return answers
+}
+
+func (s *shop) refuse(container string, times int, address string) {
+	s.t.Helper()
+	s.cart.errands(container, fmt.Sprint(times), "refused", address)
+	s.refused[s.cart.ids[container]] += times
+}
+
+// replace deletes the pod of the StatefulSet and one of the Deployment and lets others take their addresses.
+func (s *shop) replace(heard func(pods int, change func())) (webC, db0 *pod) {
+	s.t.Helper()
+	s.webB.delete()
+	s.db0.delete()
+	heard(2, func() {
+		webC = s.start(s.web, "web-5d9c7b6f4-ccccc", s.spare[0], s.webB.address)
+		db0 = s.start(s.db, "db-0", s.spare[1], s.db0.address)
+	})
+	webC.serve("server", ":8080")
+	db0.serve("server", ":5432")
+	return webC, db0
+}
+
+func TestTelemetryCarriesTheNamesOfItsPod(t *testing.T) {
+	api := startControlPlane(t)
+	api.applyExamples()
+	s := openShop(t, api)
+	d := deploy(t, api, s.namespaces())
+
+	answers := s.get("app", 12, "http://"+serviceAddress+"/")
+	require.Equal(t, map[string]int{s.webA.ids["server"]: 6, s.webB.ids["server"]: 6}, answers)
+	s.get("app", 7, "http://10.244.0.13:5432/")
+	s.get("sidecar", 5, "http://"+hostAddress+":9100/")
+	s.get("sidecar", 4, "http://"+hostAddress+":9200/")
+	s.refuse("sidecar", 3, "10.244.0.11:7000")
+	s.refuse("app", 2, "10.244.0.13:7000")
+
+	webC, db0 := s.replace(d.hears)
+	require.NotEqual(t, s.db0.uid, db0.uid)
+	answers = s.get("app", 10, "http://"+serviceAddress+"/")
+	require.Equal(t, map[string]int{s.webA.ids["server"]: 5, webC.ids["server"]: 5}, answers)
+	s.get("app", 9, "http://10.244.0.13:5432/")
+
+	eventually(t, "all spans have arrived", func() bool {
+		spans := 0
+		for _, output := range d.outputs {
+			spans += len(read(t, output).spans)
+		}
+		return spans >= s.spans
+	})
+	assert.EqualValues(t, pipelines*s.started, d.counted(podsAdded), "it hears of the pods of its node alone")
+	end(d.agent, syscall.SIGTERM)
+	var got []*telemetry
+	for i, gateway := range d.gateways {
+		end(gateway, syscall.SIGTERM)
+		got = append(got, read(t, d.outputs[i]))
+	}
+	s.assertNames(got)
+	s.assertCounts(got)
+	assertTraces(t, got)
+}
+
+// assertNames: whatever is of a container carries all names of that container, and nothing else carries any.
+func (s *shop) assertNames(got []*telemetry) {
+	s.t.Helper()
+	seen := map[string]bool{}
+	for _, g := range got {
+		for _, resource := range g.all {
+			id, _ := resource["container.id"].(string)
+			seen[owner(resource)] = true
+			names := member{}
+			for key, value := range map[string]*string{
+				"k8s.namespace.name": &names.namespace, "k8s.pod.name": &names.pod, "k8s.pod.uid": &names.uid,
+				"k8s.deployment.name": &names.deployment, "k8s.statefulset.name": &names.statefulSet,
+				"k8s.daemonset.name": &names.daemonSet, "k8s.container.name": &names.container,
+			} {
+				*value, _ = resource[key].(string)
+			}
+			require.Equal(s.t, s.members[id], names, "%v", resource)
+			require.Equal(s.t, nodeName, resource["k8s.node.name"])
+		}
+	}
+	for id, member := range s.members {
+		assert.True(s.t, seen[id], "nothing is told of %+v", member)
+	}
+	assert.True(s.t, seen["nodeproxy"])
+}
+
+// assertCounts holds what is told of each container against what its program saw.
+func (s *shop) assertCounts(got []*telemetry) {
+	s.t.Helper()
+	count := func(of func(*telemetry) int) (n int) {
+		for _, g := range got {
+			n += of(g)
+		}
+		return n
+	}
+	spans := func(of string, kind ptrace.SpanKind) int {
+		return count(func(g *telemetry) (n int) {
+			for _, span := range g.spans {
+				if owner(span.resource) == of && span.Kind() == kind {
+					n++
+				}
+			}
+			return n
+		})
+	}
+	events := func(name, of string) int {
+		return count(func(g *telemetry) (n int) {
+			for _, event := range g.events {
+				if event.name == name && owner(event.resource) == of {
+					n++
+				}
+			}
+			return n
+		})
+	}
+	sum := func(metric, of string) int { return count(func(g *telemetry) int { return g.sum(metric, of) }) }
+	for of := range s.members {
+		assert.Equal(s.t, s.requests[of], spans(of, ptrace.SpanKindClient), "client spans of %+v", s.members[of])
+		assert.Equal(s.t, s.answered[of], spans(of, ptrace.SpanKindServer), "server spans of %+v", s.members[of])
+		assert.Equal(s.t, s.requests[of], sum("http.client.request.duration", of), "requests by %+v", s.members[of])
+		assert.Equal(s.t, s.answered[of], sum("http.server.request.duration", of), "requests to %+v", s.members[of])
+		assert.Equal(s.t, s.requests[of]+s.answered[of], sum("network.tcp.connection.opened", of), "%+v", s.members[of])
+		assert.Equal(s.t, s.refused[of], sum("network.tcp.connection.failed", of), "%+v", s.members[of])
+		assert.Equal(s.t, s.refused[of], events("network.tcp.connection.failed", of), "%+v", s.members[of])
+		assert.Equal(s.t, s.refused[of], events("network.tcp.reset", of), "%+v", s.members[of])
+	}
+	assert.Equal(s.t, s.answered["nodeproxy"], spans("nodeproxy", ptrace.SpanKindServer))
+	assert.Equal(s.t, s.answered["nodeproxy"], sum("network.tcp.connection.opened", "nodeproxy"))
+}
+
+// assertTraces: each call is one trace of two spans, joined through the service's address, and whole at one gateway.
+func assertTraces(t *testing.T, got []*telemetry) {
+	t.Helper()
+	for i, g := range got {
+		require.NotEmpty(t, g.spans, "gateway %d got its share", i)
+		clients := map[string]span{}
+		servers := 0
+		for _, s := range g.spans {
+			if s.Kind() == ptrace.SpanKindClient {
+				clients[s.TraceID().String()+s.SpanID().String()] = s
+			}
+		}
+		for _, s := range g.spans {
+			if s.Kind() == ptrace.SpanKindServer {
+				servers++
+				assert.Contains(t, clients, s.TraceID().String()+s.ParentSpanID().String(), "%v", s.Attributes().AsRaw())
+			}
+		}
+		assert.Len(t, clients, servers)
+	}
+}
