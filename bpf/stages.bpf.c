@@ -11,15 +11,8 @@
  * begin and end in the same stack of calls: the beginning is kept in one slot per CPU, and what another packet
  * has overwritten meanwhile is counted as interrupted.
  */
+#include "clock.h"
 #include "stages.h"
-
-/* key: 0; value: how far CLOCK_REALTIME is ahead of CLOCK_MONOTONIC. The loader follows steps of the clock. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} stage_clock SEC(".maps");
 
 /* A packet that is at the driver. It may be freed there, so whose it is has been read before. */
 struct at_driver {

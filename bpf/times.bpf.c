@@ -7,9 +7,11 @@
  *
  *   tcp_probe           a packet reaches TCP (tcp_rcv_established). Only one that comes when everything before
  *                       it was read is noted: it is the one that whoever reads next has been waiting for.
- *                       Later ones may be merged with it, and then nothing says when they came.
+ *                       Later ones may be merged with it, and then nothing says when they came. Where the stages
+ *                       are on, it carries when it came from its device.
  *   net_dev_start_xmit  a packet is given to the first device on its way. Bytes sent again are not noted anew.
  */
+#include "clock.h"
 #include "packet.h"
 
 /* Its payload is, or may still turn out to be, of interest. */
@@ -17,6 +19,17 @@ static __always_inline struct conn *times_conn(struct sock *sk)
 {
 	struct conn *conn = conn_lookup(sk, true);
 	return conn && conn->l7 != L7_OTHER ? conn : NULL;
+}
+
+/* When a packet came from its device, in CLOCK_MONOTONIC; 0: it carries no stamp, or one that cannot be. */
+static __always_inline __u64 arrival(struct sk_buff *skb, __u64 now)
+{
+	__u32 zero = 0;
+	__u64 stamp = skb->tstamp;
+	__u64 *offset = bpf_map_lookup_elem(&stage_clock, &zero);
+	if (!stamp || !offset || !*offset || stamp < *offset || stamp - *offset > now)
+		return 0;
+	return stamp - *offset;
 }
 
 SEC("tp_btf/tcp_probe")
@@ -38,8 +51,9 @@ int BPF_PROG(tcp_probe, struct sock *sk, struct sk_buff *skb)
 	conn->arrived_sequence = next;
 	barrier();
 	conn->arrived_end = end;
-	conn->arrived_ns = 0;
-	conn->queued_ns = bpf_ktime_get_ns();
+	__u64 now = bpf_ktime_get_ns();
+	conn->arrived_ns = arrival(skb, now);
+	conn->queued_ns = now;
 	return 0;
 }
 

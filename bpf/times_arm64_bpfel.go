@@ -22,6 +22,7 @@ const (
 	TimesMapCounts            = "counts"
 	TimesMapLimits            = "limits"
 	TimesMapRecords           = "records"
+	TimesMapStageClock        = "stage_clock"
 	TimesMapStats             = "stats"
 	TimesProgNetDevStartXmit  = "net_dev_start_xmit"
 	TimesProgTcpProbe         = "tcp_probe"
@@ -96,6 +97,7 @@ type TimesMapSpecs struct {
 	Counts        *ebpf.MapSpec `ebpf:"counts"`
 	Limits        *ebpf.MapSpec `ebpf:"limits"`
 	Records       *ebpf.MapSpec `ebpf:"records"`
+	StageClock    *ebpf.MapSpec `ebpf:"stage_clock"`
 	Stats         *ebpf.MapSpec `ebpf:"stats"`
 }
 
@@ -144,6 +146,7 @@ type TimesMaps struct {
 	Counts        *ebpf.Map `ebpf:"counts"`
 	Limits        *ebpf.Map `ebpf:"limits"`
 	Records       *ebpf.Map `ebpf:"records"`
+	StageClock    *ebpf.Map `ebpf:"stage_clock"`
 	Stats         *ebpf.Map `ebpf:"stats"`
 }
 
@@ -155,6 +158,7 @@ func (m *TimesMaps) Close() error {
 		m.Counts,
 		m.Limits,
 		m.Records,
+		m.StageClock,
 		m.Stats,
 	)
 }

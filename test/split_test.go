@@ -116,7 +116,9 @@ func TestASpanTellsWhereTheTimeWent(t *testing.T) {
 	listener := n.server.listen("tcp4", n.server.at4(8080))
 	go func() { _ = slow.Serve(listener) }()
 	defer slow.Close()
-	o := observe(t, n.settings())
+	config := n.settings()
+	config.Probe.Stages = true // which has arrivals stamped
+	o := observe(t, config)
 
 	conn := n.client.dial(server.at)
 	browser := browse(conn)
@@ -154,6 +156,7 @@ func TestASpanTellsWhereTheTimeWent(t *testing.T) {
 		client, server := o.bothSpans(fmt.Sprintf("/%d", i))
 		for _, span := range []ptrace.Span{client, server} {
 			assertPartsFit(t, span)
+			requirePart(t, span, nicToTCP)
 			requirePart(t, span, tcpToApp)
 			requirePart(t, span, appToDevice)
 			rtt, ok := span.Attributes().Get("ebpfnet.tcp.rtt")
