@@ -22,6 +22,8 @@ func runChild(role string) int {
 	switch role {
 	case "connect":
 		err = connectAndWaitForEnd(os.Args[1])
+	case "serve":
+		err = serveUntilKilled(os.Args[1], os.Args[2])
 	case "open":
 		err = openAndClose(os.Args[1])
 	default:

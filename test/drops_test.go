@@ -12,21 +12,39 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
-// datagrams sends UDP packets; what the sender is told of them is not the question.
+// datagrams sends UDP packets; what the sender is told of them is not the question, so its socket is not connected:
+// an error would be told in place of the next packet.
 func (n *namespace) datagrams(to netip.AddrPort, count int) {
 	n.t.Helper()
+	n.datagramsOf(64, to, count)
+}
+
+// datagramsOf sends them with a limit of hops.
+func (n *namespace) datagramsOf(hops int, to netip.AddrPort, count int) {
+	n.t.Helper()
+	network := "udp4"
+	if to.Addr().Is6() {
+		network = "udp6"
+	}
 	n.do(func() {
-		conn, err := net.Dial("udp", to.String())
+		socket, err := net.ListenPacket(network, ":0")
 		if !assert.NoError(n.t, err) {
 			return
 		}
-		defer conn.Close()
+		defer socket.Close()
+		if network == "udp4" {
+			assert.NoError(n.t, ipv4.NewPacketConn(socket).SetTTL(hops))
+		} else {
+			assert.NoError(n.t, ipv6.NewPacketConn(socket).SetHopLimit(hops))
+		}
 		for range count {
-			_, _ = conn.Write([]byte("into the void"))
+			_, _ = socket.WriteTo([]byte("into the void"), net.UDPAddrFromAddrPort(to))
 		}
 	})
 }

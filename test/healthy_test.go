@@ -82,3 +82,53 @@ func TestHealthyConnectionsAreNotBlamed(t *testing.T) {
 		assert.LessOrEqual(t, drops, late[reason], "%s: %s", reason, summary(o))
 	}
 }
+
+// Many connections that are gone before a collection could meet them.
+func TestFiveThousandShortConnectionsAreAllTold(t *testing.T) {
+	const connections, bytes = 5000, 100
+	n := newNetwork(t)
+	o := observe(t, n.settings())
+	clientBefore, serverBefore := n.client.nstat(), n.server.nstat()
+	listener := n.server.listen("tcp4", n.server.at4(7000))
+	var busy sync.WaitGroup
+	for range 4 {
+		busy.Go(func() {
+			for range connections / 4 {
+				conn, err := n.client.tryDial(t.Context(), n.server.at4(7000))
+				if !assert.NoError(t, err) {
+					return
+				}
+				got, err := io.Copy(io.Discard, onlyReader{conn})
+				assert.NoError(t, err)
+				assert.EqualValues(t, bytes, got)
+				conn.Close()
+			}
+		})
+	}
+	for range connections {
+		conn, err := listener.Accept()
+		require.NoError(t, err)
+		_, err = conn.Write(make([]byte, bytes))
+		require.NoError(t, err)
+		conn.Close()
+	}
+	busy.Wait()
+	eventually(t, "all connections are closed", func() bool { return len(n.stateCounts()) == 0 })
+	client, server := n.client.since(clientBefore), n.server.since(serverBefore)
+	o.stop()
+
+	require.EqualValues(t, connections, client["TcpActiveOpens"])
+	require.EqualValues(t, connections, server["TcpPassiveOpens"])
+	for role, direction := range map[string]string{"client": "receive", "server": "transmit"} {
+		of := where{"network.tcp.handshake.role", role}
+		o.assertAll(connections, o.sum("network.tcp.connection.opened", of...), role)
+		o.assertAll(connections, o.sum("network.tcp.connection.closed", of...), role)
+		lives, _ := o.distribution("network.tcp.connection.duration", of...)
+		o.assertAll(connections, int64(lives), role)
+		told := o.sum("network.io", append(of, "network.io.direction", direction)...)
+		assert.LessOrEqual(t, told, int64(connections*bytes))
+		assert.GreaterOrEqual(t, told, (connections-int64(o.skipped()))*bytes)
+	}
+	assert.Equal(t, client["TcpRetransSegs"]+server["TcpRetransSegs"], o.sum("network.tcp.retransmits"))
+	assert.Zero(t, o.sum("network.tcp.connection.failed"))
+}

@@ -58,11 +58,17 @@ http {
 
 func startNginx(t *testing.T, n *namespace, at netip.AddrPort) *nginx {
 	t.Helper()
+	return startNginxListening(t, n, at.String(), at)
+}
+
+// startNginxListening starts it with a listen directive of one's own.
+func startNginxListening(t *testing.T, n *namespace, listen string, at netip.AddrPort) *nginx {
+	t.Helper()
 	need(t, "nginx")
 	dir := t.TempDir()
 	s := &nginx{t: t, at: at, log: filepath.Join(dir, "access.log")}
 	config := filepath.Join(dir, "nginx.conf")
-	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, nginxConfig, dir, at), 0o600))
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, nginxConfig, dir, listen), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "content"), make([]byte, fileSize), 0o644))
 	command := exec.Command("nginx", "-p", dir, "-c", config, "-e", filepath.Join(dir, "error.log"))
 	require.NoError(t, n.start(command))

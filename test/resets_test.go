@@ -92,13 +92,7 @@ func (n *network) overflow(t *testing.T, port uint16) (reset int) {
 	t.Helper()
 	const backlog = 3 // holds one more
 	n.server.set("ipv4/tcp_abort_on_overflow", "1")
-	n.server.do(func() {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		require.NoError(t, err)
-		t.Cleanup(func() { unix.Close(fd) })
-		require.NoError(t, unix.Bind(fd, &unix.SockaddrInet4{Port: int(port), Addr: n.server.v4.As4()}))
-		require.NoError(t, unix.Listen(fd, backlog))
-	})
+	n.server.listenWithBacklog(n.server.at4(port), backlog)
 	clients := make([]*net.TCPConn, 2*backlog)
 	for i := range clients {
 		if i == backlog {

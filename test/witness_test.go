@@ -53,7 +53,7 @@ type socket struct {
 	BytesSent, BytesRetrans, BytesReceived int64
 	SegsOut, SegsIn, Retrans               int64
 	RTT                                    float64 // milliseconds
-	Unacked                                int64
+	Unacked, OutOfOrder                    int64
 }
 
 var socketField = regexp.MustCompile(`([a-z_]+):([0-9./]+)`)
@@ -80,6 +80,8 @@ func (n *namespace) socketOf(filter ...string) socket {
 			s.SegsOut = number(value)
 		case "segs_in":
 			s.SegsIn = number(value)
+		case "rcv_ooopack":
+			s.OutOfOrder = number(value)
 		case "unacked":
 			s.Unacked = number(value)
 		case "retrans": // now/in all
@@ -93,6 +95,9 @@ func (n *namespace) socketOf(filter ...string) socket {
 		}
 	}
 	require.NotZerof(n.t, s.SegsOut, "ss found no connection for %v: %s", filter, out)
+	if strings.HasPrefix(out, "CLOSE-WAIT") {
+		s.BytesReceived-- // the FIN takes a number of the sequence, which the kernel counts as one byte
+	}
 	return s
 }
 
@@ -122,10 +127,10 @@ func (n *namespace) counted() map[string]int {
 
 var droppedByQdisc = regexp.MustCompile(`dropped ([0-9]+),`)
 
-// droppedByQdisc is what the root queueing discipline of eth0 says that it dropped.
-func (n *namespace) droppedByQdisc() int {
+// droppedByQdisc is what the root queueing discipline of a device says that it dropped.
+func (n *namespace) droppedByQdisc(device string) int {
 	n.t.Helper()
-	found := droppedByQdisc.FindStringSubmatch(n.run("tc", "-s", "qdisc", "show", "dev", "eth0", "root"))
+	found := droppedByQdisc.FindStringSubmatch(n.run("tc", "-s", "qdisc", "show", "dev", device, "root"))
 	require.NotNil(n.t, found)
 	dropped, err := strconv.Atoi(found[1])
 	require.NoError(n.t, err)

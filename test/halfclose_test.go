@@ -1,0 +1,98 @@
+//go:build linux && (amd64 || arm64)
+
+package kerneltest
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+)
+
+// One end has said that it is done; the other goes on.
+func TestAHalfClosedConnectionGoesOn(t *testing.T) {
+	const much = 700_000
+	for first, second := range map[string]string{"client": "server", "server": "client"} {
+		t.Run(first+" first", func(t *testing.T) {
+			n := newNetwork(t)
+			o := observe(t, n.settings())
+			p := n.connect(n.server.listen("tcp6", n.server.at6(7700)))
+			ends := map[string]*net.TCPConn{"client": p.client, "server": p.server}
+			from, to := ends[second], ends[first]
+			require.NoError(t, move(to, from, 1000))
+			require.NoError(t, to.CloseWrite())
+			_, err := from.Read(make([]byte, 1))
+			require.ErrorIs(t, err, io.EOF)
+			for range 3 { // the states last
+				require.NoError(t, move(from, to, much))
+				n.requireAgreement(o, 7700)
+				assert.Equal(t, map[string]int64{"fin_wait_2": 1, "close_wait": 1}, n.stateCounts())
+				eventuallyEqual(t, "the states are those that ss shows", n.stateCounts, func() map[string]int64 {
+					return o.by("network.connection.state", "network.tcp.connection.count")
+				})
+			}
+			require.NoError(t, from.Close())
+			_, err = to.Read(make([]byte, 1))
+			require.ErrorIs(t, err, io.EOF)
+			require.NoError(t, to.Close())
+			eventually(t, "the connection is closed", func() bool { return len(n.stateCounts()) == 0 })
+			o.stop()
+
+			assert.EqualValues(t, 1000, o.transfer(first, 7700).Sent)
+			assert.EqualValues(t, 1000, o.transfer(second, 7700).Received, "the end of the stream is no byte of it")
+			assert.EqualValues(t, 3*much, o.transfer(second, 7700).Sent)
+			assert.EqualValues(t, 3*much, o.transfer(first, 7700).Received)
+			for role, reason := range map[string]string{first: "local_fin", second: "remote_fin"} {
+				assert.Equal(t, map[string]int64{reason: 1}, o.by("network.tcp.close.reason", "network.tcp.connection.closed",
+					"network.tcp.handshake.role", role), role)
+			}
+			assert.Zero(t, o.sum("network.packet.drops"), summary(o))
+			assert.Zero(t, o.sum("network.tcp.resets"), summary(o))
+		})
+	}
+}
+
+// A client that has no more questions may close its direction and still reads the answer.
+func TestARequestBeforeAHalfCloseIsAnswered(t *testing.T) {
+	n := newNetwork(t)
+	server := startNginx(t, n.server, n.server.at4(80))
+	o := observe(t, n.settings())
+	const requests = 5
+	for i := range requests {
+		conn := n.client.dial(server.at)
+		_, err := fmt.Fprintf(conn, "GET /file/%d HTTP/1.1\r\nHost: server.test\r\n\r\n", i)
+		require.NoError(t, err)
+		require.NoError(t, conn.CloseWrite())
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		body, err := io.Copy(io.Discard, response.Body)
+		require.NoError(t, err)
+		require.EqualValues(t, fileSize, body)
+		require.NoError(t, conn.Close())
+	}
+	eventually(t, "the log has all requests", func() bool { return server.lines() == requests })
+	o.stop()
+	log := server.calls()
+	requireSameCalls(t, o, log, count(o.spansByCall(ptrace.SpanKindServer, "client.port")), "server spans")
+	clients := o.spans(ptrace.SpanKindClient)
+	o.assertAll(requests, int64(len(clients)))
+	for _, span := range clients {
+		// Where both have closed, the kernel is through with the connection, although the client has not read all.
+		a := span.Attributes()
+		seen := call{text(a, "network.local.port"), text(a, "http.request.method"), text(a, "url.path"), "200"}
+		assert.Equal(t, 1, log[seen], "%v", seen)
+		if capture := text(a, "ebpfnet.capture"); capture == "" {
+			assert.Equal(t, "200", text(a, "http.response.status_code"))
+			assert.Equal(t, fmt.Sprint(fileSize), text(a, "http.response.body.size"))
+		} else {
+			assert.Equal(t, "gap", capture)
+			assert.Empty(t, text(a, "http.response.body.size"))
+		}
+	}
+}
