@@ -136,3 +136,20 @@ func (n *namespace) droppedByQdisc(device string) int {
 	require.NoError(n.t, err)
 	return dropped
 }
+
+// requireNoDrops: nothing was dropped but what nstat has of segments that came too late, as they do between processors
+// of a slow machine, or of causes that the test itself made.
+func (o *observer) requireNoDrops(causes map[string]int64, nstat ...map[string]int64) {
+	o.t.Helper()
+	for reason, drops := range o.by("network.packet.drop.reason", "network.packet.drops") {
+		allowed := causes[reason]
+		for _, counters := range nstat {
+			allowed += counters[late[reason]]
+		}
+		require.LessOrEqual(o.t, drops, allowed, "%s: %s", reason, summary(o))
+	}
+}
+
+var late = map[string]string{
+	"TCP_RFC7323_PAWS": "TcpExtPAWSEstab", "TCP_RFC7323_PAWS_ACK": "TcpExtPAWSOldAck",
+}

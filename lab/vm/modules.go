@@ -14,13 +14,13 @@ import (
 // wantedModules is what tests of a network receiver need beside what Debian builds in. One that a kernel
 // has in neither form is reported, unless a question mark says that not all kernels have it: nft_counter
 // and nft_objref are parts of nf_tables since 5.17 and 6.3, nf_log_* became nf_log_syslog in 5.13, and cloud
-// kernels got tls after 5.10.
+// kernels got tls after 5.10; the ciphers that it needs are built in from case to case.
 var wantedModules = strings.Fields(`
 	virtio_pci virtio_mmio virtio_console virtio_rng
 	veth bridge br_netfilter dummy tun ifb macvlan ipvlan vxlan 8021q
 	sch_netem sch_tbf sch_fq sch_fq_codel sch_htb sch_prio sch_ingress
 	cls_bpf cls_u32 cls_matchall act_mirred act_gact act_bpf
-	tcp_bbr tcp_diag udp_diag unix_diag ?tls
+	tcp_bbr tcp_diag udp_diag unix_diag ?tls ?gcm ?ctr ?ghash_generic
 	nf_conntrack nf_nat nf_conntrack_netlink nf_reject_ipv4 nf_reject_ipv6
 	nf_tables ?nft_counter nft_ct nft_nat nft_masq nft_redir nft_chain_nat ?nft_objref nft_hash
 	nft_reject nft_reject_ipv4 nft_reject_ipv6 nft_reject_inet
