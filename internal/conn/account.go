@@ -91,7 +91,7 @@ func (t *Table) attributable(c *Connection) bool {
 func (t *Table) attribute(c *Connection) *Series {
 	c.group.Touch()
 	if c.series == nil {
-		c.series = c.group.Value.of(t.options.Dimensions.of(c), &t.options)
+		c.series = c.group.Value.of(t.options.Dimensions.of(c), &t.options, &t.sets)
 		if c.series.Attributes.Overflow {
 			t.stats.Folded++
 		}

@@ -68,6 +68,10 @@ func (c *Connection) ID() uint64 { return c.id }
 // Owner is whom the connection belongs to, as far as it is known by now. Comparable, never nil.
 func (c *Connection) Owner() owner.Owner { return *c.owner }
 
+// OwnerAt is where Owner is kept, which does not change there. Connections of one owner mostly have it in
+// the same place: for who looks up something by owner, often.
+func (c *Connection) OwnerAt() *owner.Owner { return c.owner }
+
 // Ref is what the kernel knows of the owner.
 func (c *Connection) Ref() wire.OwnerRef { return c.ref }
 

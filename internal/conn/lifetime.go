@@ -105,6 +105,10 @@ func (t *Table) Collect(timeNs uint64, offsetNs int64) {
 		}
 	}
 	t.owners.Sweep()
+	t.sets = 0
+	for group := range t.owners.All {
+		t.sets += len(group.Value.order)
+	}
 	if t.flows != nil {
 		t.flows.Sweep()
 	}

@@ -182,3 +182,23 @@ func TestASocketThatTwoProcessesHoldIsNeithers(t *testing.T) {
 	assert.Zero(t, c.Process())
 	assert.Equal(t, owner.Owner{Netns: 1}, c.Owner())
 }
+
+func TestAttributesBeyondTheLimitOfAllOwnersFoldToo(t *testing.T) {
+	w := newWorld(t, Options{MaxAllSets: 4, Dimensions: Dimensions{Peer: true}})
+	for i := range uint64(12) {
+		r := w.client(i)
+		r.Owner.TGID += uint32(i % 3)
+		r.Pair.Remote[15] = uint8(i)
+		w.sees(wire.RecordConnSnapshot, r)
+	}
+	w.collect()
+	sets, opened := 0, uint64(0)
+	for group := range w.Groups().All {
+		for _, s := range group.Value.Series() {
+			sets++
+			opened += s.Opened[wire.RoleClient]
+		}
+	}
+	assert.EqualValues(t, 12, opened)
+	assert.LessOrEqual(t, sets, 4+2*3)
+}

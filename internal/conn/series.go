@@ -110,13 +110,16 @@ func (s *Series) fail(errno uint32) {
 // Series are the group's series in the order in which they appeared, the overflow series included.
 func (g *Group) Series() []*Series { return g.order }
 
-func (g *Group) of(attributes Attributes, options *Options) *Series {
+// of is the series of these attributes. all is how many there are of all owners.
+func (g *Group) of(attributes Attributes, options *Options, all *int) *Series {
 	if s, ok := g.sets[attributes]; ok {
 		return s
 	}
-	if len(g.sets) >= options.MaxSets-1 && !attributes.Overflow {
-		return g.of(Attributes{Overflow: true}, options)
+	full := len(g.sets) >= options.MaxSets-1 || len(g.sets) > 0 && *all >= options.MaxAllSets
+	if full && !attributes.Overflow {
+		return g.of(Attributes{Overflow: true}, options, all)
 	}
+	*all++
 	if g.sets == nil {
 		g.sets = map[Attributes]*Series{}
 	}

@@ -13,6 +13,7 @@ type Options struct {
 	Limits
 	MaxConnections int           // connections held at most, ended ones that linger included; 0: 262144
 	MaxSets        int           // combinations of attributes per owner, the overflow included; 0: 2000
+	MaxAllSets     int           // the same of all owners together, but for one of each; 0: 20000
 	Linger         time.Duration // how long an ended connection can still be looked up; 0: 2 s
 	Dimensions     Dimensions
 	Flows          *FlowLimits // nil: connections are not counted by flow
@@ -32,6 +33,7 @@ type Table struct {
 	options  Options
 	resolver Resolver
 	owners   *Owners[Group]
+	sets     int    // of all owners' attributes
 	flows    *Flows // nil: not wanted
 	stats    Stats
 
@@ -51,6 +53,7 @@ type Table struct {
 func New(options Options, resolver Resolver) *Table {
 	options.MaxConnections = cmp.Or(options.MaxConnections, 262144)
 	options.MaxSets = cmp.Or(options.MaxSets, 2000)
+	options.MaxAllSets = cmp.Or(options.MaxAllSets, 20000)
 	options.Linger = cmp.Or(options.Linger, 2*time.Second)
 	t := &Table{
 		options:  options,

@@ -14,7 +14,11 @@ import (
 type calls struct {
 	sets   map[callSet]*histogram.Histogram
 	sorted []callSet
+	recent *recent
 }
+
+// budget is how many combinations of attributes there may be yet, over all owners.
+type budget int
 
 // callSet is one combination of attributes.
 type callSet struct {
@@ -40,12 +44,33 @@ func (a callSet) compare(b callSet) int {
 }
 
 // add counts a call whose duration is known, that is both ends of it were seen, and returns where; nil: it is not.
-func (c *calls) add(call *l7.Call, on *conn.Connection, options *Options) *histogram.Histogram {
+func (c *calls) add(call *l7.Call, on *conn.Connection, options *Options, left *budget) *histogram.Histogram {
 	if call.StartNs == 0 || call.EndNs < call.StartNs {
 		return nil
 	}
+	parts, plain := said(call)
+	if !plain {
+		h := c.of(setOf(call, on), options, left)
+		h.Record(call.Seconds())
+		return h
+	}
+	if c.recent == nil {
+		c.recent = &recent{}
+	}
+	slot := c.recent.slot(call, &parts)
+	if slot.is(call, &parts) {
+		slot.histogram.Record(call.Seconds())
+		return slot.histogram
+	}
+	h := c.of(setOf(call, on), options, left)
+	slot.set(call, &parts, h)
+	h.Record(call.Seconds())
+	return h
+}
+
+func setOf(call *l7.Call, on *conn.Connection) callSet {
 	if call.RPC != "" {
-		return c.record(rpcSet(call), call, options)
+		return rpcSet(call)
 	}
 	to := targetOf(call)
 	set := callSet{
@@ -60,20 +85,30 @@ func (c *calls) add(call *l7.Call, on *conn.Connection, options *Options) *histo
 		set.instrument = httpClientDuration
 		set.server = serverOf(call, &to, on)
 	}
-	return c.record(set, call, options)
+	return set
 }
 
-func (c *calls) record(set callSet, call *l7.Call, options *Options) *histogram.Histogram {
-	h, ok := c.sets[set]
-	if !ok {
-		h = c.make(set, options)
+func (c *calls) of(set callSet, options *Options, left *budget) *histogram.Histogram {
+	// What is longer than any name has no place in a metric.
+	if len(set.method) > maxMethod || len(set.server.host) > maxHost || len(set.rpcStatus) > maxStatus {
+		set = callSet{instrument: set.instrument, overflow: true}
 	}
-	h.Record(call.Seconds())
-	return h
+	if h, ok := c.sets[set]; ok {
+		return h
+	}
+	return c.make(set, options, left)
 }
 
-func (c *calls) make(set callSet, options *Options) *histogram.Histogram {
-	if len(c.sets) >= options.MaxSets-4 { // one place for the overflow of each instrument
+// Bounds of what a metric's attributes may hold: of a gRPC method no more than a path segment or two, of a host
+// what DNS allows, of a status that has no name a number.
+const (
+	maxMethod = 256
+	maxHost   = 255
+	maxStatus = 20
+)
+
+func (c *calls) make(set callSet, options *Options, left *budget) *histogram.Histogram {
+	if len(c.sets) >= options.MaxSets-4 || *left <= 0 { // one place for the overflow of each instrument
 		set = callSet{instrument: set.instrument, overflow: true}
 		if h, ok := c.sets[set]; ok {
 			return h
@@ -86,6 +121,7 @@ func (c *calls) make(set callSet, options *Options) *histogram.Histogram {
 	for _, s := range []*string{&set.server.host, &set.version, &set.errorType, &set.method, &set.rpcStatus} {
 		*s = strings.Clone(*s)
 	}
+	*left--
 	h := histogram.New(options.bounds(set.instrument))
 	c.sets[set] = &h
 	at, _ := slices.BinarySearchFunc(c.sorted, set, callSet.compare)

@@ -30,7 +30,7 @@ func errorType(call *l7.Call) string {
 	if call.Error != "" {
 		return call.Error
 	}
-	if call.RPCStatus != "" {
+	if call.RPC != "" && call.RPCStatus != "" {
 		return rpcError(call)
 	}
 	if call.Status >= 500 || call.Status >= 400 && !call.Server {

@@ -23,17 +23,27 @@ type Metrics struct {
 	counts   counts
 	calls    *conn.Owners[calls]
 	stages   stages
-	sinceNs  uint64 // CLOCK_REALTIME of the collection before, or of the start
+	callSets budget                              // of calls
+	byOwner  map[*owner.Owner]*conn.Owned[calls] // what calls.Of said since the last collection
+	last     struct {
+		owner *owner.Owner
+		calls *conn.Owned[calls]
+	}
+	sinceNs uint64 // CLOCK_REALTIME of the collection before, or of the start
 }
 
 // NewMetrics makes a builder without any series.
 func NewMetrics(options Options, environment Environment) *Metrics {
 	options.MaxSets = cmp.Or(options.MaxSets, 2000)
+	options.MaxAllSets = cmp.Or(options.MaxAllSets, 20000)
 	m := &Metrics{
 		options: options,
 		counts:  newCounts(options.Limits, environment),
 		calls:   conn.NewOwners[calls](options.Limits),
 		stages:  newStages(options.Limits, environment),
+
+		callSets: budget(options.MaxAllSets),
+		byOwner:  map[*owner.Owner]*conn.Owned[calls]{},
 	}
 	for id := range instruments {
 		m.disabled[id] = options.Disabled[instruments[id].Name]
@@ -50,13 +60,54 @@ func (m *Metrics) Begin(begin *wire.Begin) {
 // Call counts a call that has ended. c is its connection, nil where it is not known any more. What it returns
 // holds the call's duration, nil if that is not known.
 func (m *Metrics) Call(call *l7.Call, c *conn.Connection) *histogram.Histogram {
-	if m.disabled[httpServerDuration] && m.disabled[httpClientDuration] &&
-		m.disabled[rpcServerDuration] && m.disabled[rpcClientDuration] {
+	if m.disabled[instrumentOf(call)] {
 		return nil
 	}
-	entry := m.calls.Of(ownerOf(c), m.sinceNs)
+	entry := m.callsOf(c)
 	entry.Touch()
-	return entry.Value.add(call, c, &m.options)
+	return entry.Value.add(call, c, &m.options, &m.callSets)
+}
+
+// callsOf is what c's owner has had of calls. Owners are large; where they are kept tells them apart as well.
+func (m *Metrics) callsOf(c *conn.Connection) *conn.Owned[calls] {
+	var at *owner.Owner
+	if c != nil {
+		at = c.OwnerAt()
+	}
+	if m.last.calls != nil && m.last.owner == at {
+		return m.last.calls
+	}
+	entry, ok := m.byOwner[at]
+	if !ok {
+		entry = m.calls.Of(ownerOf(c), m.sinceNs)
+		m.byOwner[at] = entry
+	}
+	m.last.owner, m.last.calls = at, entry
+	return entry
+}
+
+// sweepCalls forgets what was idle for too long.
+func (m *Metrics) sweepCalls() {
+	clear(m.byOwner)
+	m.last.owner, m.last.calls = nil, nil
+	m.calls.Sweep()
+	m.callSets = budget(m.options.MaxAllSets)
+	for entry := range m.calls.All {
+		m.callSets -= budget(len(entry.Value.sorted))
+	}
+}
+
+func instrumentOf(call *l7.Call) instrument {
+	switch {
+	case call.RPC != "" && call.Server:
+		return rpcServerDuration
+	case call.RPC != "":
+		return rpcClientDuration
+	case call.Server:
+		return httpServerDuration
+	default:
+		return httpClientDuration
+	}
 }
 
 // Exemplify has a span stand for the duration that Call has just counted.
@@ -113,7 +164,7 @@ func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetri
 	w.share(overflow, &m.options)
 
 	m.counts.owners.Sweep()
-	m.calls.Sweep()
+	m.sweepCalls()
 	m.stages.owners.Sweep()
 	m.sinceNs = uint64(w.now)
 	return w.metrics

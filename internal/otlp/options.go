@@ -20,6 +20,7 @@ type Options struct {
 	Query           bool             // url.query on spans, each value replaced by REDACTED
 	Limits          conn.Limits      // owners kept, and for how long
 	MaxSets         int              // combinations of attributes per owner and metric group; 0: 2000
+	MaxAllSets      int              // the same of all owners together, but for the overflow of each; 0: 20000
 	Flows           *conn.FlowLimits // what is exchanged with each peer; nil: not counted
 }
 
@@ -28,8 +29,8 @@ func (o *Options) Connections() conn.Options {
 	has := func(name string) bool { return slices.Contains(o.Attributes, name) }
 	return conn.Options{
 		Limits:  o.Limits,
-		MaxSets: o.MaxSets,
-		Flows:   o.Flows,
+		MaxSets: o.MaxSets, MaxAllSets: o.MaxAllSets,
+		Flows: o.Flows,
 		Dimensions: conn.Dimensions{
 			NetworkType: has(attrNetworkType),
 			Role:        has(attrHandshakeRole),
