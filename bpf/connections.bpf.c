@@ -126,14 +126,17 @@ static __always_inline void closed(struct sock *sk, struct tcp_sock *tp, int old
 		return;
 	__u64 now = bpf_ktime_get_ns();
 	conn->close_reason = close_reason(sk, oldstate);
+	if (!(conn->flags & CONN_ESTABLISHED) && !socket_ports_in_scope(sk, true)) {
+		conn_delete(sk, true);
+		return;
+	}
 	if (oldstate == TCP_SYN_SENT) {
-		if (!socket_ports_in_scope(sk, true)) {
-			conn_delete(sk, true);
-			return;
-		}
 		stat_kind(RECORD_CONN_FAILED, STAT_SEEN);
 		if (limit_pass(RECORD_CONN_FAILED, now))
 			send_record(RECORD_CONN_FAILED, now, conn, sk, tp, oldstate);
+	} else if (oldstate != TCP_SYN_RECV) {
+		/* The kernel may have left out the run in which this would have been seen (7.x preempts programs). */
+		conn->flags |= CONN_ESTABLISHED;
 	}
 	stat_kind(RECORD_CONN_CLOSE, STAT_SEEN);
 	send_record(RECORD_CONN_CLOSE, now, conn, sk, tp, oldstate);

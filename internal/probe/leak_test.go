@@ -86,7 +86,7 @@ func TestAThousandRoundsLeaveNothing(t *testing.T) {
 	needPrivilege(t)
 	rounds := 1000
 	if inLab() || testing.Short() {
-		rounds = 40
+		rounds = 8
 	}
 	types, err := loadKernelTypes()
 	require.NoError(t, err)

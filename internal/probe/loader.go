@@ -25,6 +25,7 @@ type loader struct {
 	byAddress bool           // connection state is kept by the socket's address, not in the socket
 	log       ebpf.LogLevel  // what programs that were accepted keep of the verifier's words
 	maps      map[mapKey]*ebpf.Map
+	asked     []capability // all that were to be served, in this order
 	served    []*served
 	statuses  []wire.ProbeStatus
 }
@@ -62,6 +63,7 @@ func newLoader(config Config, types kernelTypes, constants map[string]any) *load
 // serve loads a capability with the first hook that the kernel accepts, and records what was refused. Nil
 // when none is. Nothing is attached yet, but it is known that it can be.
 func (l *loader) serve(c capability) *served {
+	l.asked = append(l.asked, c)
 	status := wire.ProbeStatus{Capability: c.name}
 	defer func() { l.statuses = append(l.statuses, status) }()
 	for _, h := range c.hooks {

@@ -3,11 +3,12 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"regexp"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,20 +18,17 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
-	"github.com/ebpfnet/ebpfnetreceiver/internal/symbol"
 	"github.com/ebpfnet/ebpfnetreceiver/lab/report"
 )
 
 // everything is a configuration in which no part of a program is cut off, of a scope that holds nothing: what
 // is opened traces nobody. The scope is as long as it may be, which costs the verifier most.
 func everything() Config {
-	events := Events{Enabled: true, Stack: true, PerSecond: 50}
 	config := Config{
-		Connections: true, Drops: events, Resets: events, Retransmits: events,
-		Payload:   Payload{Enabled: true, CaptureBytes: 16384},
-		Stages:    true,
+		Payload:   Payload{CaptureBytes: 16384},
 		RingBytes: 1 << 20, MaxConnections: 4096,
 	}
+	switchOn(reflect.ValueOf(&config).Elem())
 	for i := range maxPorts {
 		config.Scope.IncludePorts = append(config.Scope.IncludePorts, uint16(i+1))
 		config.Scope.ExcludePorts = append(config.Scope.ExcludePorts, uint16(i+1))
@@ -43,6 +41,22 @@ func everything() Config {
 		}
 	}
 	return config.withDefaults()
+}
+
+// switchOn turns on every switch of a configuration and of its blocks, those of tomorrow too.
+func switchOn(block reflect.Value) {
+	for i := range block.NumField() {
+		switch field := block.Field(i); field.Interface().(type) {
+		case bool:
+			field.SetBool(true)
+		case Events:
+			field.Set(reflect.ValueOf(Events{Enabled: true, Stack: true, PerSecond: 50}))
+		default:
+			if field.Kind() == reflect.Struct {
+				switchOn(field)
+			}
+		}
+	}
 }
 
 // needPrivilege skips the test where the kernel takes no programs from this process.
@@ -61,20 +75,18 @@ func needPrivilege(t *testing.T) {
 // inLab: in the virtual machine of a kernel that is known, nothing may be missing.
 func inLab() bool { return os.Getenv("LAB_KERNEL") != "" }
 
-// survey asks the running kernel about every capability.
+// survey asks the running kernel about every capability that the receiver asks for with everything on.
 func survey(t *testing.T) report.Kernel {
 	t.Helper()
 	needPrivilege(t)
 	types, err := loadKernelTypes()
 	require.NoError(t, err)
 	surveyed := report.Kernel{Line: os.Getenv("LAB_KERNEL"), Arch: runtime.GOARCH, Release: kernelRelease()}
-	surveyed.Capabilities = chosenHooks(t)
+	chosen, asked := chosenHooks(t)
+	surveyed.Capabilities = chosen
 	for _, state := range []string{report.InSocket, report.ByAddress} {
-		for _, c := range capabilities(types, state == report.ByAddress) {
-			for _, h := range c.hooks {
-				if h.byAddress && state == report.InSocket {
-					continue
-				}
+		for _, c := range asked {
+			for _, h := range hooksWith(c, state) {
 				tried := report.Hook{Capability: c.name, Name: h.name, State: state}
 				programs, err := tryAlone(t, types, c, h, state)
 				if err != nil {
@@ -88,33 +100,39 @@ func survey(t *testing.T) report.Kernel {
 	return surveyed
 }
 
+// hooksWith are the hooks that may serve a capability while connections keep their state there.
+func hooksWith(c capability, state string) (hooks []hook) {
+	byAddress := state == report.ByAddress
+	switch c.name {
+	case "snapshot":
+		c = snapshot(byAddress)
+	case "adoption":
+		c = adoption(byAddress)
+	}
+	for _, h := range c.hooks {
+		if byAddress || !h.byAddress {
+			hooks = append(hooks, h)
+		}
+	}
+	return hooks
+}
+
 // chosenHooks opens the probe as the receiver does, and runs it for a moment.
-func chosenHooks(t *testing.T) (chosen []report.Capability) {
+func chosenHooks(t *testing.T) (chosen []report.Capability, asked []capability) {
 	t.Helper()
 	opened, err := Open(everything(), zap.NewNop())
 	require.NoError(t, err)
 	defer opened.Close()
 	runOnce(t, opened)
-	for _, status := range opened.(*source).loader.statuses {
+	l := opened.(*source).loader
+	for _, status := range l.statuses {
 		c := report.Capability{Name: status.Capability, Hook: status.Hook}
 		for _, refused := range status.Refused {
 			c.Refused = append(c.Refused, report.Refusal(refused))
 		}
 		chosen = append(chosen, c)
 	}
-	return chosen
-}
-
-// capabilities are all of them, in the order in which the receiver asks for them.
-func capabilities(types kernelTypes, byAddress bool) []capability {
-	noise := newNoise(types.enum("skb_drop_reason"), symbol.NewKallsyms().Lookup)
-	return slices.Concat(
-		[]capability{
-			connections(), snapshot(byAddress), adoption(byAddress),
-			payload(everything().Payload.CaptureBytes, 8<<20, types), drops(noise),
-		},
-		resets(), retransmits(), stages(), times(),
-	)
+	return chosen, l.asked
 }
 
 // tryAlone loads and attaches one hook, runs it if it is an iterator, and tells what the verifier spent on it.
@@ -128,6 +146,9 @@ func tryAlone(t *testing.T, types kernelTypes, c capability, h hook, state strin
 	l.byAddress = state == report.ByAddress
 	defer l.close()
 	l.log = ebpf.LogLevelStats
+	if c.refused != "" {
+		return nil, errors.New(c.refused)
+	}
 	tried, err := l.try(c, h)
 	if err != nil {
 		l.log = 0 // with which the reason is found

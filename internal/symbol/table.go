@@ -84,8 +84,11 @@ func (l *line) weak() bool { return l.kind == 'W' || l.kind == 'w' }
 func compile(lines []line, names []byte, modules []string) *table {
 	text := func(l *line) []byte { return names[l.nameAt : l.nameAt+uint32(l.nameSize)] }
 	slices.SortFunc(lines, func(a, b line) int {
+		// The kernel's own come sorted: little is left to do if no more than addresses are compared.
+		if c := cmp.Compare(a.address, b.address); c != 0 {
+			return c
+		}
 		return cmp.Or(
-			cmp.Compare(a.address, b.address),
 			preferFirst(a.kind != 0, b.kind != 0),
 			// Of aliases the one that a reader expects comes first: the strong, global, plainest name.
 			preferFirst(!a.weak(), !b.weak()),

@@ -1,5 +1,5 @@
 // Command init is process 1 of the lab's virtual machines: it makes the kernel's file systems, modules
-// and loopback ready, runs one test process as root, reports how it ended and powers off.
+// and loopback ready, runs the test processes as root, reports how they ended and powers off.
 //
 // It is a static Go program rather than a shell script because it must work on every kernel and
 // architecture of the lab, and because an error in it has to be told apart from a failing test.
@@ -69,7 +69,7 @@ func run() error {
 		fmt.Fprintf(port, "%s%s%s\n", guest.RecordStart, config.Token, line)
 	}
 	report(guest.Record{Ready: true, Release: release()})
-	code, err := runTest(config, port)
+	code, err := runTests(config, port)
 	last := guest.Record{Exit: &code}
 	if err != nil {
 		last.Error = err.Error()
@@ -119,16 +119,37 @@ func openPort(wait time.Duration) (io.ReadWriter, error) {
 	}
 }
 
-// runTest runs the test process and returns its exit status.
-func runTest(config guest.Config, out io.Writer) (int, error) {
+// runTests runs the test processes, all of them, and returns the first exit status that is not 0. After each
+// comes the line that go test ends a package with.
+func runTests(config guest.Config, out io.Writer) (code int, err error) {
+	for _, argv := range config.Tests {
+		start := time.Now()
+		status, failure := runTest(argv, config.Env, out)
+		verdict := "ok  "
+		if status != 0 || failure != nil {
+			verdict = "FAIL"
+		}
+		fmt.Fprintf(out, "%s\t%s\t%.3fs\n", verdict, filepath.Base(argv[0]), time.Since(start).Seconds())
+		if code == 0 {
+			code = status
+		}
+		if failure != nil {
+			return code, failure
+		}
+	}
+	return code, nil
+}
+
+// runTest runs one test process and returns its exit status.
+func runTest(argv, env []string, out io.Writer) (int, error) {
 	// The test writes to a pipe, not to the port: a port can be opened only once, and servers reopen
 	// /dev/stdout and /dev/stderr.
 	r, w, err := os.Pipe()
 	if err != nil {
 		return 127, err
 	}
-	cmd := exec.Command(config.Argv[0], config.Argv[1:]...)
-	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = config.Env, "/", w, w
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = env, "/", w, w
 	if err := cmd.Start(); err != nil {
 		return 127, err
 	}

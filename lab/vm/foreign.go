@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,15 +19,18 @@ import (
 
 // programPackages are the Debian packages of the programs that tests run.
 var programPackages = map[string]string{
-	"curl": "curl", "ip": "iproute2", "nft": "nftables", "nginx": "nginx", "nstat": "iproute2",
-	"ss": "iproute2", "tc": "iproute2", "wrk": "wrk",
+	"curl": "curl", "h2load": "nghttp2-client", "ip": "iproute2", "nft": "nftables", "nginx": "nginx",
+	"nstat": "iproute2", "ss": "iproute2", "tc": "iproute2", "wrk": "wrk",
 }
 
 const programSuite = "trixie"
 
 // fetchPrograms returns the root below which all of programPackages are unpacked with what they depend on.
 func fetchPrograms(ctx context.Context, cache, arch, mirrorURI string) (string, error) {
-	dir := filepath.Join(cache, arch, "programs")
+	packages := slices.Sorted(maps.Values(programPackages))
+	packages = slices.Compact(packages)
+	// Named for what it holds: another list is another root.
+	dir := filepath.Join(cache, arch, "programs+"+strings.Join(packages, "+"))
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return "", err
 	}
@@ -54,12 +58,6 @@ func fetchPrograms(ctx context.Context, cache, arch, mirrorURI string) (string, 
 	if err != nil {
 		return "", err
 	}
-	var packages []string
-	for _, name := range programPackages {
-		packages = append(packages, name)
-	}
-	slices.Sort(packages)
-	packages = slices.Compact(packages)
 	progress("downloading %s for %s", strings.Join(packages, " "), arch)
 	if err := a.update(ctx); err != nil {
 		return "", err

@@ -90,7 +90,9 @@ func buildInitramfs(ctx context.Context, file string, opts options, tree kernelT
 	for name, content := range accounts {
 		b.cpio.text(name, content)
 	}
-	b.addProgram(config.Argv[0], opts.binary)
+	for i, test := range opts.tests {
+		b.addProgram(config.Tests[i][0], test[0])
+	}
 	if opts.arch == runtime.GOARCH {
 		for _, name := range launchers {
 			if host, err := lookPath(name); err == nil {

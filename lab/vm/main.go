@@ -4,7 +4,7 @@
 //	go test -c -o foo.test ./internal/foo
 //	go run ./lab/vm -kernel 5.10 -program ip -- foo.test -test.v
 //
-// Output and exit status are the test's own; a kernel that complains fails the run as well. See
+// One boot may run several, with another -- before each. Output and exit status are the test's own; a kernel that complains fails the run as well. See
 // lab/README.md.
 package main
 
@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -34,9 +35,8 @@ type options struct {
 	label, verbose, fetch              bool
 	programs, env                      []string
 	files, collect                     []filePair
-	foreign                            string // where programs of another architecture are
-	binary                             string
-	args                               []string
+	foreign                            string     // where programs of another architecture are
+	tests                              [][]string // binary and arguments of each
 }
 
 // statusLab is the exit status when the lab, not the test, failed; go test itself exits with 1 or 2.
@@ -96,9 +96,11 @@ func parseFlags(args []string) (options, error) {
 	if err := f.Parse(args); err != nil {
 		return opts, err
 	}
-	if f.NArg() > 0 {
-		opts.binary, opts.args = f.Arg(0), f.Args()[1:]
-	} else if !opts.fetch {
+	var err error
+	if opts.tests, err = splitTests(f.Args()); err != nil {
+		return opts, err
+	}
+	if len(opts.tests) == 0 && !opts.fetch {
 		return opts, errors.New("nothing to run: … -kernel 6.12 -- foo.test -test.v")
 	}
 	if _, known := machines[opts.arch]; !known {
@@ -111,9 +113,30 @@ func parseFlags(args []string) (options, error) {
 		}
 		opts.cache = filepath.Join(base, "ebpfnetreceiver", "kernels")
 	}
-	var err error
 	opts.cache, err = filepath.Abs(opts.cache)
 	return opts, err
+}
+
+// splitTests takes a.test -x -- b.test -y apart.
+func splitTests(args []string) (tests [][]string, err error) {
+	names := map[string]bool{}
+	for len(args) > 0 {
+		test := args
+		if end := slices.Index(args, "--"); end >= 0 {
+			test, args = args[:end], args[end+1:]
+		} else {
+			args = nil
+		}
+		if len(test) == 0 {
+			return nil, errors.New("no test between -- and --")
+		}
+		if names[filepath.Base(test[0])] {
+			return nil, fmt.Errorf("two tests are named %s, by which the guest tells them apart", filepath.Base(test[0]))
+		}
+		names[filepath.Base(test[0])] = true
+		tests = append(tests, test)
+	}
+	return tests, nil
 }
 
 func pairError(ok bool) error {
@@ -144,8 +167,10 @@ func run(ctx context.Context, opts options) (int, error) {
 	if opts.fetch {
 		return 0, nil
 	}
-	if err := checkArch(opts.binary, opts.arch); err != nil {
-		return statusLab, err
+	for _, test := range opts.tests {
+		if err := checkArch(test[0], opts.arch); err != nil {
+			return statusLab, err
+		}
 	}
 	dir, err := os.MkdirTemp("", "lab-vm-")
 	if err != nil {
@@ -153,10 +178,12 @@ func run(ctx context.Context, opts options) (int, error) {
 	}
 	defer os.RemoveAll(dir)
 	config := guest.Config{
-		Argv:    append([]string{"/test/" + filepath.Base(opts.binary)}, opts.args...),
 		Env:     guestEnv(opts),
 		Timeout: opts.timeout,
 		Token:   rand.Text(),
+	}
+	for _, test := range opts.tests {
+		config.Tests = append(config.Tests, append([]string{"/test/" + filepath.Base(test[0])}, test[1:]...))
 	}
 	for _, pair := range opts.collect {
 		config.Collect = append(config.Collect, pair.guest)

@@ -86,7 +86,8 @@ func (d *demux) receiveFiles(in io.Reader, sizes []int64) error {
 }
 
 var (
-	testLine = regexp.MustCompile(`^(\s*--- (?:PASS|FAIL|SKIP|BENCH): |=== (?:RUN|PAUSE|CONT|NAME)  +)(\S+)`)
+	testLine    = regexp.MustCompile(`^(\s*--- (?:PASS|FAIL|SKIP|BENCH): |=== (?:RUN|PAUSE|CONT|NAME)  +)(\S+)`)
+	packageLine = regexp.MustCompile(`^(ok  |FAIL)\t(\S+)`)
 	// The number after the dash is GOMAXPROCS.
 	benchmarkLine = regexp.MustCompile(`^(Benchmark\S*?)(-\d+)?(\s)`)
 )
@@ -97,8 +98,10 @@ func labelLine(line []byte, label string) []byte {
 	if label == "" {
 		return line
 	}
-	if m := testLine.FindSubmatchIndex(line); m != nil {
-		return bytes.Join([][]byte{line[:m[1]], []byte("/" + label), line[m[1]:]}, nil)
+	for _, named := range []*regexp.Regexp{testLine, packageLine} {
+		if m := named.FindIndex(line); m != nil {
+			return bytes.Join([][]byte{line[:m[1]], []byte("/" + label), line[m[1]:]}, nil)
+		}
 	}
 	if m := benchmarkLine.FindSubmatchIndex(line); m != nil {
 		return bytes.Join([][]byte{line[:m[3]], []byte("/" + label), line[m[3]:]}, nil)

@@ -19,7 +19,8 @@ func TestOutputCarriesTheKernelInTestNames(t *testing.T) {
 		"BenchmarkX-2   \t 100\t 5 ns/op\n":         "BenchmarkX/kernel=5.10-2   \t 100\t 5 ns/op\n",
 		"BenchmarkX/a=b \t 100\t 5 ns/op\n":         "BenchmarkX/a=b/kernel=5.10 \t 100\t 5 ns/op\n",
 		"    x_test.go:3: --- PASS: in a message\n": "    x_test.go:3: --- PASS: in a message\n",
-		"PASS\n": "PASS\n",
+		"ok  \tx.test\t1.5s\n":                      "ok  \tx.test/kernel=5.10\t1.5s\n",
+		"PASS\n":                                    "PASS\n",
 	} {
 		if got := string(labelLine([]byte(line), "kernel=5.10")); got != want {
 			t.Errorf("%q became %q, want %q", line, got, want)

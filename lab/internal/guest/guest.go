@@ -18,9 +18,10 @@ const (
 type Config struct {
 	// Modules are paths of uncompressed kernel modules, each after those that it depends on.
 	Modules []string
-	// Argv and Env are those of the test process; its working directory is /.
-	Argv []string
-	Env  []string
+	// Tests are the arguments of the test processes, which run one after the other, and Env is their
+	// environment; their working directory is /.
+	Tests [][]string
+	Env   []string
 	// Timeout ends the machine from inside, should nobody be left outside to do it.
 	Timeout time.Duration
 	// Token tells a Record from anything that a test could print.
@@ -34,7 +35,8 @@ type Record struct {
 	// Ready is set in the record that precedes the test's first byte.
 	Ready   bool   `json:",omitempty"`
 	Release string `json:",omitempty"`
-	// Exit is set in the last record; like a shell's, it is 128 plus the signal for a killed process.
+	// Exit is set in the last record: of the first test that failed. Like a shell's, it is 128 plus the
+	// signal for a killed process.
 	Exit *int `json:",omitempty"`
 	// Error says why the test could not be started.
 	Error string `json:",omitempty"`
