@@ -83,11 +83,7 @@ func (l *line) weak() bool { return l.kind == 'W' || l.kind == 'w' }
 // compile sorts the lines and gives each text symbol its size.
 func compile(lines []line, names []byte, modules []string) *table {
 	text := func(l *line) []byte { return names[l.nameAt : l.nameAt+uint32(l.nameSize)] }
-	slices.SortFunc(lines, func(a, b line) int {
-		// The kernel's own come sorted: little is left to do if no more than addresses are compared.
-		if c := cmp.Compare(a.address, b.address); c != 0 {
-			return c
-		}
+	sortLines(lines, func(a, b line) int {
 		return cmp.Or(
 			preferFirst(a.kind != 0, b.kind != 0),
 			// Of aliases the one that a reader expects comes first: the strong, global, plainest name.
@@ -136,6 +132,30 @@ func compile(lines []line, names []byte, modules []string) *table {
 	}
 	t.offsets = append(t.offsets, uint32(len(t.names)))
 	return t
+}
+
+// sortLines sorts by address, and aliases among themselves. The kernel's own symbols, nearly all there are, come
+// sorted by address, modules' after them.
+func sortLines(lines []line, aliases func(a, b line) int) {
+	byAddress := func(a, b line) int { return cmp.Compare(a.address, b.address) }
+	sorted := min(1, len(lines))
+	for sorted < len(lines) && lines[sorted-1].address <= lines[sorted].address {
+		sorted++
+	}
+	slices.SortFunc(lines[sorted:], byAddress)
+	if 0 < sorted && sorted < len(lines) && lines[sorted].address < lines[sorted-1].address {
+		slices.SortFunc(lines, byAddress)
+	}
+	for len(lines) > 0 {
+		same := 1
+		for same < len(lines) && lines[same].address == lines[0].address {
+			same++
+		}
+		if same > 1 {
+			slices.SortFunc(lines[:same], aliases)
+		}
+		lines = lines[same:]
+	}
 }
 
 // sizeOf is the distance to the next higher symbol. Where that is another module's, or none, the end is

@@ -197,6 +197,7 @@ func run(ctx context.Context, opts options) (int, error) {
 
 	var res result
 	for _, accel := range accelerators(opts.cache, opts) {
+		progress("booting %s %s, %s", opts.arch, tree.release, accel)
 		res = attempt(ctx, accel, tree.image, initrd, dir, opts, config)
 		if res.ready > 0 || ctx.Err() != nil {
 			break
