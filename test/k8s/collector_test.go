@@ -21,6 +21,7 @@ import (
 type deployment struct {
 	t        *testing.T
 	agent    *exec.Cmd
+	log      string // of the agent, a file
 	gateways []*exec.Cmd
 	outputs  []string // a directory for each gateway
 	address  string   // of the agent
@@ -62,10 +63,12 @@ func deploy(t *testing.T, api *controlPlane, namespaces []string) *deployment {
 		}
 		c.pod, c.spec = podOf(api, "Deployment", "gateway")
 		c.override = fmt.Sprintf(gatewayOverride, c.writable[0])
-		d.gateways = append(d.gateways, daemon(t, c.command()))
+		gateway := c.command()
+		daemon(t, gateway)
+		d.gateways = append(d.gateways, gateway)
 		d.outputs = append(d.outputs, c.writable[0])
 		hostnames = append(hostnames, address(i)+":4317")
-		awaitHealth(t, d.gateways[i-2], address(i))
+		awaitHealth(t, gateway, address(i))
 	}
 	c := &container{
 		t: t, api: api, readable: []string{api.directory},
@@ -74,7 +77,8 @@ func deploy(t *testing.T, api *controlPlane, namespaces []string) *deployment {
 	}
 	c.pod, c.spec = podOf(api, "DaemonSet", "agent")
 	c.override = fmt.Sprintf(agentOverride, strings.Join(inodes(t, namespaces), ","), strings.Join(hostnames, ","))
-	d.agent = daemon(t, c.command())
+	d.agent = c.command()
+	d.log = daemon(t, d.agent)
 	awaitHealth(t, d.agent, d.address)
 	return d
 }

@@ -3,6 +3,7 @@
 package k8stest
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -18,40 +19,49 @@ import (
 // image of the collector alone, with the security context of its manifest and containerd's seccomp profile. Only
 // the network is the machine's own, as the API server and the gateways are there.
 type container struct {
-	t          *testing.T
-	api        *controlPlane
-	pod, spec  object
-	fields     map[string]string // what the downward API says, by field path
-	env        []string
-	override   string   // configuration that is merged over the manifest's
-	writable   []string // directories of the test, at the same place inside
-	readable   []string
-	identifier string
+	t         *testing.T
+	api       *controlPlane
+	pod, spec object
+	fields    map[string]string // what the downward API says, by field path
+	env       []string
+	override  string   // configuration that is merged over the manifest's
+	writable  []string // directories of the test, at the same place inside
+	readable  []string
 }
 
 // command makes the bundle and the command that runs it.
 func (c *container) command() *exec.Cmd {
 	c.t.Helper()
+	return contain(c.t, c.fill)
+}
+
+// contain runs the collector's image by runc, as fill says in the specification of an OCI container.
+func contain(t *testing.T, fill func(spec object)) *exec.Cmd {
+	t.Helper()
 	runc, err := exec.LookPath("runc")
-	require.NoError(c.t, err)
-	bundle := c.t.TempDir()
+	require.NoError(t, err)
+	bundle := t.TempDir()
 	root := filepath.Join(bundle, "rootfs")
-	require.NoError(c.t, os.Mkdir(root, 0o755))
-	image(c.t, root)
-	run(c.t, "", runc, "spec", "--bundle", bundle)
+	require.NoError(t, os.Mkdir(root, 0o755))
+	image(t, root)
+	run(t, "", runc, "spec", "--bundle", bundle)
 	file := filepath.Join(bundle, "config.json")
 	text, err := os.ReadFile(file)
-	require.NoError(c.t, err)
+	require.NoError(t, err)
 	var spec object
-	require.NoError(c.t, json.Unmarshal(text, &spec))
-	c.fill(spec)
+	require.NoError(t, json.Unmarshal(text, &spec))
+	process := spec["process"].(object)
+	process["terminal"], process["noNewPrivileges"] = false, true
+	delete(process, "rlimits")
+	spec["root"] = object{"path": "rootfs", "readonly": true}
+	fill(spec)
 	text, err = json.Marshal(spec)
-	require.NoError(c.t, err)
-	require.NoError(c.t, os.WriteFile(file, text, 0o600))
-	state := c.t.TempDir()
-	c.identifier = fmt.Sprintf("ebpfnet-%d-%s", os.Getpid(), filepath.Base(bundle))
-	c.t.Cleanup(func() { _ = exec.Command(runc, "--root", state, "delete", "--force", c.identifier).Run() })
-	return exec.Command(runc, "--root", state, "run", "--bundle", bundle, c.identifier)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file, text, 0o600))
+	state := t.TempDir()
+	name := fmt.Sprintf("ebpfnet-%d-%s", os.Getpid(), rand.Text())
+	t.Cleanup(func() { _ = exec.Command(runc, "--root", state, "delete", "--force", name).Run() })
+	return exec.Command(runc, "--root", state, "run", "--bundle", bundle, name)
 }
 
 // image is what the Dockerfile copies from where it builds.
@@ -84,7 +94,6 @@ func (c *container) fill(spec object) {
 	}
 
 	process := spec["process"].(object)
-	process["terminal"], process["noNewPrivileges"] = false, true
 	process["user"] = object{"uid": user, "gid": user}
 	process["capabilities"] = object{"bounding": capabilities, "effective": capabilities, "permitted": capabilities}
 	if user != float64(0) { // only root keeps them
@@ -93,8 +102,6 @@ func (c *container) fill(spec object) {
 	args := []any{"/otelcol-ebpfnet"}
 	process["args"] = append(append(args, c.spec["args"].([]any)...), "--config=/etc/otelcol/override.yaml")
 	process["env"] = c.environment()
-	delete(process, "rlimits")
-	spec["root"] = object{"path": "rootfs", "readonly": true}
 	spec["mounts"] = append(spec["mounts"].([]any), c.mounts()...)
 
 	linux := spec["linux"].(object)

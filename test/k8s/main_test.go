@@ -63,8 +63,8 @@ func eventually(t *testing.T, what string, condition func() bool) {
 }
 
 // daemon starts a program that runs until it is ended, at the latest by the end of the test. What it says is
-// shown if the test fails.
-func daemon(t *testing.T, command *exec.Cmd) *exec.Cmd {
+// written to a file, and shown if the test fails.
+func daemon(t *testing.T, command *exec.Cmd) (log string) {
 	t.Helper()
 	output, err := os.CreateTemp(t.TempDir(), filepath.Base(command.Path))
 	require.NoError(t, err)
@@ -78,7 +78,7 @@ func daemon(t *testing.T, command *exec.Cmd) *exec.Cmd {
 			t.Logf("%s said:\n%s", command.Path, text[max(0, len(text)-8000):])
 		}
 	})
-	return command
+	return output.Name()
 }
 
 // end ends a program and waits for it. Idempotent.

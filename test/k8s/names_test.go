@@ -140,6 +140,7 @@ func TestTelemetryCarriesTheNamesOfItsPod(t *testing.T) {
 		}
 		return spans >= s.spans
 	})
+	assert.Equal(t, rootsProbes(t), probesIn(t, d.log), "its container bounds what it sees")
 	assert.EqualValues(t, pipelines*s.started, d.counted(podsAdded), "it hears of the pods of its node alone")
 	end(d.agent, syscall.SIGTERM)
 	var got []*telemetry

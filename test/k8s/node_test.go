@@ -27,9 +27,7 @@ type node struct {
 
 func newNode(t *testing.T, address string) *node {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to make network namespaces and cgroups")
-	}
+	needRoot(t)
 	for _, program := range []string{"ip", "nft", "setpriv"} {
 		_, err := exec.LookPath(program)
 		require.NoError(t, err)
@@ -41,6 +39,13 @@ func newNode(t *testing.T, address string) *node {
 	run(t, "", "ip", "-n", n.host, "addr", "add", address+"/32", "dev", "lo")
 	run(t, "", "ip", "netns", "exec", n.host, "sysctl", "-qw", "net.ipv4.ip_forward=1")
 	return n
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to make network namespaces, cgroups and containers")
+	}
 }
 
 // unifiedMount is where the cgroup v2 hierarchy is mounted.
