@@ -6,6 +6,7 @@ package bpf
 //go:generate bpf2go Adopt adopt.bpf.c
 //go:generate bpf2go Connections connections.bpf.c
 //go:generate bpf2go Drops drops.bpf.c
+//go:generate bpf2go Namespaces namespaces.bpf.c
 //go:generate bpf2go Payload payload.bpf.c
 //go:generate bpf2go Resets resets.bpf.c
 //go:generate bpf2go Retransmits retransmits.bpf.c

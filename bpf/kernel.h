@@ -68,6 +68,7 @@ enum {
 	S_IFMT = 0170000,
 	S_IFSOCK = 0140000,
 	SHUTDOWN_MASK = 3,
+	PF_KTHREAD = 0x00200000,
 	SOCK_DONE = 1, /* bit of skc_flags, include/net/sock.h */
 };
 
@@ -123,11 +124,16 @@ struct ns_common {
 
 struct net {
 	struct ns_common ns;
+	u64 net_cookie; /* from 5.12 */
 };
 
 typedef struct {
 	struct net *net;
 } possible_net_t;
+
+typedef struct {
+	int counter;
+} atomic_t;
 
 struct in6_addr {
 	union {
@@ -185,6 +191,9 @@ struct sock {
 	u16 sk_protocol;
 	u8 sk_shutdown;
 	int sk_err;
+	u32 sk_ack_backlog;
+	u32 sk_max_ack_backlog;
+	atomic_t sk_drops;
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
@@ -234,6 +243,10 @@ struct tcp_sock {
 	u32 write_seq;
 	u32 copied_seq;
 	u32 rcv_nxt;
+};
+
+struct mptcp_sock {
+	struct sock *first;
 };
 
 struct request_sock {
@@ -334,11 +347,23 @@ struct files_struct {
 	struct fdtable *fdt;
 };
 
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
+struct nsproxy {
+	struct net *net_ns;
+};
+
 struct task_struct {
+	unsigned int flags;
 	int pid;
 	int tgid;
+	u64 start_time;
 	char comm[16];
 	struct files_struct *files;
+	struct nsproxy *nsproxy;
+	struct css_set *cgroups;
 };
 
 struct seq_file;
@@ -357,6 +382,11 @@ struct bpf_iter__bpf_map_elem {
 	struct bpf_iter_meta *meta;
 	void *key;
 	void *value;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
 };
 
 struct bpf_iter__task_file {

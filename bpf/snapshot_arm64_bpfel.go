@@ -19,10 +19,12 @@ const (
 	SnapshotMapConnZero          = "conn_zero"
 	SnapshotMapConns             = "conns"
 	SnapshotMapConnsBySocket     = "conns_by_socket"
+	SnapshotMapQueues            = "queues"
 	SnapshotMapRecords           = "records"
 	SnapshotMapStats             = "stats"
 	SnapshotProgSnapshotHash     = "snapshot_hash"
 	SnapshotProgSnapshotStorage  = "snapshot_storage"
+	SnapshotVarCountQueues       = "count_queues"
 	SnapshotVarScopeCgroupCount  = "scope_cgroup_count"
 	SnapshotVarScopeCgroupId     = "scope_cgroup_id"
 	SnapshotVarScopeCgroupLevel  = "scope_cgroup_level"
@@ -88,6 +90,7 @@ type SnapshotMapSpecs struct {
 	ConnZero      *ebpf.MapSpec `ebpf:"conn_zero"`
 	Conns         *ebpf.MapSpec `ebpf:"conns"`
 	ConnsBySocket *ebpf.MapSpec `ebpf:"conns_by_socket"`
+	Queues        *ebpf.MapSpec `ebpf:"queues"`
 	Records       *ebpf.MapSpec `ebpf:"records"`
 	Stats         *ebpf.MapSpec `ebpf:"stats"`
 }
@@ -96,6 +99,7 @@ type SnapshotMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SnapshotVariableSpecs struct {
+	CountQueues       *ebpf.VariableSpec `ebpf:"count_queues"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.VariableSpec `ebpf:"scope_cgroup_id"`
 	ScopeCgroupLevel  *ebpf.VariableSpec `ebpf:"scope_cgroup_level"`
@@ -131,6 +135,7 @@ type SnapshotMaps struct {
 	ConnZero      *ebpf.Map `ebpf:"conn_zero"`
 	Conns         *ebpf.Map `ebpf:"conns"`
 	ConnsBySocket *ebpf.Map `ebpf:"conns_by_socket"`
+	Queues        *ebpf.Map `ebpf:"queues"`
 	Records       *ebpf.Map `ebpf:"records"`
 	Stats         *ebpf.Map `ebpf:"stats"`
 }
@@ -140,6 +145,7 @@ func (m *SnapshotMaps) Close() error {
 		m.ConnZero,
 		m.Conns,
 		m.ConnsBySocket,
+		m.Queues,
 		m.Records,
 		m.Stats,
 	)
@@ -149,6 +155,7 @@ func (m *SnapshotMaps) Close() error {
 //
 // It can be passed to LoadSnapshotObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SnapshotVariables struct {
+	CountQueues       *ebpf.Variable `ebpf:"count_queues"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.Variable `ebpf:"scope_cgroup_id"`
 	ScopeCgroupLevel  *ebpf.Variable `ebpf:"scope_cgroup_level"`

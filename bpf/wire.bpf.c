@@ -33,3 +33,7 @@ EXPORT(struct, count_key);
 EXPORT(struct, stage_key);
 EXPORT(struct, histogram);
 EXPORT(struct, stage_block);
+EXPORT(enum, task_flags);
+EXPORT(struct, task_record);
+EXPORT(struct, listener_record);
+EXPORT(struct, queue_bytes);

@@ -242,3 +242,37 @@ enum stage_loss {
 	STAGE_FOLDED = 3,      /* counted, but as overflow */
 	STAGE_LOSS_KINDS = 4,
 };
+
+enum task_flags {
+	TASK_KERNEL = 1,   /* a kernel thread: it lives in the host's own namespaces */
+	TASK_IN_SCOPE = 2, /* of network namespace and cgroup */
+};
+
+/* A process, from the iterator over all tasks. */
+struct task_record {
+	__u64 cgroup_id;    /* inode number of its cgroup v2 directory */
+	__u64 netns_cookie; /* never given to another namespace; 0: this kernel has none */
+	__u64 start_ns;
+	__u32 netns; /* inode number: given to another namespace as soon as it is free */
+	__u32 tgid;
+	__u32 flags; /* enum task_flags */
+	__u32 pad;
+};
+
+/* A socket that listens, once for each process that holds it. */
+struct listener_record {
+	__u64 socket; /* tells sockets apart */
+	__u32 netns;
+	__u32 backlog;	   /* connections that wait to be accepted */
+	__u32 max_backlog; /* as many may wait */
+	__u32 drops;	   /* connections that were turned away */
+	__u16 port;
+	__u16 family; /* AF_* */
+	__u32 pad;
+};
+
+/* What waits in the sockets of a network namespace, as ss has it. */
+struct queue_bytes {
+	__u64 receive;
+	__u64 transmit;
+};

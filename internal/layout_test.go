@@ -16,7 +16,7 @@ import (
 
 // rooms from the top floor down, as ARCHITECTURE.md draws them.
 var rooms = []string{
-	"engine", "otlp", "probe", "recording", "conn", "l7", "owner", "tracecontext", "symbol", "wire",
+	"engine", "otlp", "probe", "recording", "conn", "l7", "counters", "owner", "tracecontext", "symbol", "wire",
 }
 
 const module = "github.com/ebpfnet/ebpfnetreceiver/"

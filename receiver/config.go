@@ -24,6 +24,7 @@ type Config struct {
 	Stages      StagesConfig      `mapstructure:"stages"`
 	HTTP        HTTPConfig        `mapstructure:"http"`
 	Trace       TraceConfig       `mapstructure:"trace"`
+	Counters    CountersConfig    `mapstructure:"counters"`
 
 	// Metrics switches single metrics off, by name; what is not listed is on.
 	Metrics map[string]MetricConfig `mapstructure:"metrics"`
@@ -132,6 +133,18 @@ type TraceConfig struct {
 	JoinNetworks []string `mapstructure:"join_networks"`
 }
 
+// CountersConfig is what the kernel counts for each network namespace: of pods, containers and the host.
+type CountersConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+	// Groups are read; empty: all.
+	Groups []string `mapstructure:"groups"`
+	// Complete takes every counter of the kernel's tables, some 400, not just those that docs/counters.md lists.
+	// What is zero is not sent either way.
+	Complete bool `mapstructure:"complete"`
+	// SkipHostInterfaces are patterns of network devices in the host's namespace that are left out.
+	SkipHostInterfaces []string `mapstructure:"skip_host_interfaces"`
+}
+
 // MetricConfig switches one metric.
 type MetricConfig struct {
 	Enabled bool `mapstructure:"enabled"`
@@ -193,6 +206,8 @@ const (
 //     frequent of the three events.
 //   - 50 events per second and kind are enough to see what is wrong and bound what a flood of drops costs.
 //   - 4096 captured bytes hold the head of nearly all requests, and 8 MiB of ring buffer some 2000 of them.
+//   - The skipped interfaces are the host's ends of pods' links, as network plugins name them: there may be
+//     hundreds, each for as long as a pod lives, and the pods' own ends tell the same.
 //   - The join networks are the private ranges (RFC 1918, RFC 4193) and loopback: peers there are likely to
 //     be watched by this receiver on their own node, others are not.
 func createDefaultConfig() component.Config {
@@ -214,6 +229,10 @@ func createDefaultConfig() component.Config {
 			JoinNetworks: []string{
 				"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "fc00::/7", "::1/128",
 			},
+		},
+		Counters: CountersConfig{
+			Enabled:            true,
+			SkipHostInterfaces: []string{"veth*", "cali*", "lxc*", "lxd*", "azv*", "gke*", "eni*"},
 		},
 		Histograms: exponentialHistograms,
 		Record:     RecordConfig{Enabled: true},

@@ -39,6 +39,7 @@ drops: {}
 flows: {}
 http: {spans: {}}
 trace: {}
+counters: {}
 record: {}
 replay: {}
 hooks: {}
@@ -75,7 +76,10 @@ func TestEveryKeyIsRead(t *testing.T) {
 			Enabled: true, CaptureBytes: 1024, Spans: SpansConfig{Ratio: 0.1, PerSecond: 5},
 			Query: true, Headers: []string{"x-request-id"},
 		},
-		Trace:            TraceConfig{JoinNetworks: []string{"10.0.0.0/8"}},
+		Trace: TraceConfig{JoinNetworks: []string{"10.0.0.0/8"}},
+		Counters: CountersConfig{
+			Enabled: true, Groups: []string{"tcp", "sockets"}, Complete: true, SkipHostInterfaces: []string{"veth*"},
+		},
 		Metrics:          map[string]MetricConfig{"network.tcp.rtt": {}, "network.io": {Enabled: true}},
 		MetricAttributes: []string{"network.peer.address"},
 		Histograms:       "explicit",
@@ -92,6 +96,10 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 		want       []string // the key, the value and the remedy
 	}{
 		{"unknown key", `colection_interval: 1s`, []string{"invalid keys: colection_interval"}},
+		{"unknown group of counters", `counters: {groups: [tcp, tcpext]}`,
+			[]string{"counters::groups::1", `"tcpext"`, "use any of tcp, mptcp, udp"}},
+		{"bad pattern", `counters: {skip_host_interfaces: ["[a"]}`,
+			[]string{"counters::skip_host_interfaces::0", `"[a"`, "use a pattern such as veth*"}},
 		{"unknown key in a block", `http: {spans: {rate: 1}}`, []string{"http", "spans", "invalid keys: rate"}},
 		{"zero interval", `collection_interval: 0s`, []string{"collection_interval: invalid value 0s", "10s"}},
 		{"negative interval", `collection_interval: -1s`, []string{"collection_interval: invalid value -1s"}},

@@ -43,8 +43,12 @@ func engineConfig(c *Config, version string) engine.Config {
 			Retransmits: events(c.Retransmits),
 			Payload:     probe.Payload{Enabled: c.HTTP.Enabled, CaptureBytes: c.HTTP.CaptureBytes},
 			Stages:      c.Stages.Enabled,
-			RingBytes:   c.RingBuffer.Size,
-			AvoidHooks:  c.Hooks.Avoid,
+			Counters: probe.Counters{
+				Enabled: c.Counters.Enabled, Groups: c.Counters.Groups, Complete: c.Counters.Complete,
+				SkipHostDevices: c.Counters.SkipHostInterfaces,
+			},
+			RingBytes:  c.RingBuffer.Size,
+			AvoidHooks: c.Hooks.Avoid,
 		},
 		OTLP: otlp.Options{
 			Version:         version,

@@ -29,6 +29,7 @@ flows: {max: 1000}
 http: {capture_bytes: 1024, query: true, headers: [X-Request-ID], spans: {ratio: 0.5, per_second: 20}}
 trace: {join_networks: [10.0.0.0/8]}
 metrics: {network.tcp.rtt: {enabled: false}, network.io: {enabled: true}}
+counters: {groups: [tcp], complete: true, skip_host_interfaces: [veth*]}
 metric_attributes: [network.peer.address]
 histograms: explicit
 record: {path: /tmp/recording}
@@ -49,8 +50,11 @@ ring_buffer: {size: 1048576}
 			Retransmits: probe.Events{Enabled: true},
 			Payload:     probe.Payload{Enabled: true, CaptureBytes: 1024},
 			Stages:      true,
-			RingBytes:   1 << 20,
-			AvoidHooks:  []string{"fexit"},
+			Counters: probe.Counters{
+				Enabled: true, Groups: []string{"tcp"}, Complete: true, SkipHostDevices: []string{"veth*"},
+			},
+			RingBytes:  1 << 20,
+			AvoidHooks: []string{"fexit"},
 		},
 		L7: l7.Options{Headers: []string{"x-request-id"}},
 		OTLP: otlp.Options{

@@ -102,6 +102,7 @@ func pair(local, remote netip.AddrPort) wire.AddressPair {
 // tinyFacts is what the host of the recording knew.
 type tinyFacts struct{}
 
+func (tinyFacts) Namespace(uint32) (wire.Namespace, bool) { return wire.Namespace{}, false }
 func (tinyFacts) CgroupPath(uint64) (string, bool) {
 	return "/kubepods.slice/kubepods-pod11111111_2222_3333_4444_555555555555.slice/cri-containerd-" +
 		"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.scope", true

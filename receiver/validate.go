@@ -14,6 +14,7 @@ import (
 
 	"go.opentelemetry.io/collector/confmap"
 
+	"github.com/ebpfnet/ebpfnetreceiver/internal/counters"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
 )
 
@@ -50,6 +51,7 @@ func (c *Config) Validate() error {
 	c.Flows.validate(&p)
 	c.HTTP.validate(&p)
 	c.Trace.validate(&p)
+	c.Counters.validate(&p)
 	c.validateMetrics(&p)
 	c.validateRecording(&p)
 	for i, hook := range c.Hooks.Avoid {
@@ -144,6 +146,23 @@ func (c *TraceConfig) validate(p *problems) {
 		}
 		if masked := prefix.Masked(); masked != prefix {
 			p.add(index("trace::join_networks", i), network, "it has bits beyond its prefix: use %s", masked)
+		}
+	}
+}
+
+func (c *CountersConfig) validate(p *problems) {
+	var names []string
+	for _, group := range counters.Groups() {
+		names = append(names, group.Name)
+	}
+	for i, group := range c.Groups {
+		if !slices.Contains(names, group) {
+			p.add(index("counters::groups", i), group, "use any of %s; an empty list means all", strings.Join(names, ", "))
+		}
+	}
+	for i, pattern := range c.SkipHostInterfaces {
+		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+			p.add(index("counters::skip_host_interfaces", i), pattern, "use a pattern such as veth*")
 		}
 	}
 }

@@ -9,7 +9,9 @@ import (
 
 // Limits bound what is kept per owner.
 type Limits struct {
-	Owners          int // beyond these all share one overflow entry; 0: 2000
+	// Owners is how many have an entry of their own, all others share one; 0: 2000. Processes outside of
+	// containers, which may be short-lived and many, get half of them at most.
+	Owners          int
 	IdleCollections int // an owner without activity for so many collections is forgotten; 0: 30
 }
 
@@ -20,6 +22,7 @@ type Owners[T any] struct {
 	byOwner  map[owner.Owner]*Owned[T]
 	sorted   []*Owned[T]
 	overflow *Owned[T]
+	outside  int // of those in byOwner, how many are not in a container
 }
 
 // Owned is the T of one owner.
@@ -45,7 +48,10 @@ func (s *Owners[T]) Of(o owner.Owner, startNs uint64) *Owned[T] {
 	if entry, ok := s.byOwner[o]; ok {
 		return entry
 	}
-	if len(s.byOwner) < s.limits.Owners {
+	if s.hasRoom(&o) {
+		if !o.InContainer() {
+			s.outside++
+		}
 		entry := &Owned[T]{Owner: o, StartNs: startNs, active: true}
 		s.byOwner[o] = entry
 		at, _ := slices.BinarySearchFunc(s.sorted, o, func(e *Owned[T], o owner.Owner) int { return CompareOwners(e.Owner, o) })
@@ -61,6 +67,10 @@ func (s *Owners[T]) Overflowing(startNs uint64) *Owned[T] {
 		s.overflow = &Owned[T]{Overflow: true, StartNs: startNs}
 	}
 	return s.overflow
+}
+
+func (s *Owners[T]) hasRoom(o *owner.Owner) bool {
+	return len(s.byOwner) < s.limits.Owners && (o.InContainer() || s.outside < (s.limits.Owners+1)/2)
 }
 
 // All yields the entries in the order of their owners, the overflow entry last.
@@ -90,6 +100,9 @@ func (s *Owners[T]) Sweep() {
 			return false
 		}
 		delete(s.byOwner, e.Owner)
+		if !e.Owner.InContainer() {
+			s.outside--
+		}
 		return true
 	})
 }
@@ -104,5 +117,16 @@ func CompareOwners(a, b owner.Owner) int {
 		cmp.Compare(a.Executable, b.Executable),
 		cmp.Compare(a.PID, b.PID),
 		cmp.Compare(a.Netns, b.Netns),
+		compareBools(a.Host, b.Host),
 	)
+}
+
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }

@@ -89,7 +89,7 @@ func TestAConnectionHandedToAnotherProcessCountsThereFromThenOn(t *testing.T) {
 }
 
 func TestOwnersBeyondTheLimitFoldIntoOne(t *testing.T) {
-	w := newWorld(t, Options{Limits: Limits{Owners: 2}})
+	w := newWorld(t, Options{Limits: Limits{Owners: 4}})
 	for i := range uint64(5) {
 		r := w.client(i)
 		r.Owner.TGID, r.BytesSent = uint32(10+i), 1
@@ -103,6 +103,23 @@ func TestOwnersBeyondTheLimitFoldIntoOne(t *testing.T) {
 	assert.EqualValues(t, 3, w.Stats().Folded)
 	c, _ := w.Get(4)
 	assert.EqualValues(t, 14, c.Owner().PID, "its spans and events still tell whose it is")
+}
+
+func TestContainersKeepTheirPlaceHoweverManyProcessesThereAre(t *testing.T) {
+	owners := NewOwners[int](Limits{Owners: 10, IdleCollections: 1})
+	process := func(i int) owner.Owner { return owner.Owner{PID: uint32(i + 1), Executable: "sh"} }
+	for i := range 100 {
+		owners.Of(process(i), 1)
+	}
+	for i := range 5 {
+		assert.False(t, owners.Of(owner.Owner{ContainerID: string(rune('a' + i))}, 1).Overflow)
+	}
+	assert.True(t, owners.Of(owner.Owner{ContainerID: "z"}, 1).Overflow, "the limit holds for them too")
+	assert.True(t, owners.Of(process(7), 1).Overflow)
+	assert.False(t, owners.Of(process(3), 1).Overflow)
+	owners.Sweep()
+	owners.Sweep()
+	assert.False(t, owners.Of(process(7), 1).Overflow, "what was forgotten makes room")
 }
 
 func TestAttributesBeyondTheLimitFoldIntoOneSeries(t *testing.T) {

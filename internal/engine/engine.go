@@ -76,6 +76,9 @@ func wanted(config Config, sink Sink) Config {
 			config.OTLP.Disabled[name] = true
 		}
 	}
+	if sink.Metrics == nil {
+		config.Probe.Counters.Enabled = false
+	}
 	if sink.Metrics == nil && sink.Traces == nil {
 		config.Probe.Payload.Enabled = false
 	}

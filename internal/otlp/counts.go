@@ -15,6 +15,7 @@ type counts struct {
 	reasons     reasons
 	owners      *conn.Owners[tallies]
 	before      map[wire.CountKey]counted // the kernel's counts as of the last collection
+	beforeNs    uint64                    // CLOCK_MONOTONIC of that collection, or of the start
 	collection  uint32
 	hurt        []hurt // since the last collection
 }
@@ -73,6 +74,7 @@ func (c *counts) add(collection *wire.Collection, sinceNs uint64) {
 			c.raise(&count.Key, more, collection.TimeNs, sinceNs)
 		}
 	}
+	c.beforeNs = collection.TimeNs
 	if len(c.before) > len(collection.Counts) {
 		for key, last := range c.before {
 			if last.collection != c.collection {
@@ -83,7 +85,7 @@ func (c *counts) add(collection *wire.Collection, sinceNs uint64) {
 }
 
 func (c *counts) raise(key *wire.CountKey, more, timeNs, sinceNs uint64) {
-	entry := c.owners.Of(c.environment.Owners.Resolve(key.Owner, "", timeNs), sinceNs)
+	entry := c.owners.Of(c.environment.Owners.ResolveCount(key.Owner, c.beforeNs, timeNs), sinceNs)
 	entry.Touch()
 	t := c.tally(key)
 	at, found := slices.BinarySearchFunc(entry.Value, t, tally.compare)

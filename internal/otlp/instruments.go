@@ -48,6 +48,37 @@ const (
 	rpcServerDuration
 	rpcClientDuration
 	stageDuration
+
+	// Of a network namespace, see counters.go.
+	counterTCP
+	counterMPTCP
+	counterUDP
+	counterIP
+	counterICMP
+	counterConntrack
+	conntrackCount
+	conntrackLimit
+	socketCount
+	socketMemory
+	tcpQueueSize
+	tcpListenQueueLength
+	tcpListenQueueLimit
+	tcpListenDropped
+	interfaceIO
+	interfacePackets
+	interfaceErrors
+	interfaceDropped
+	qdiscIO
+	qdiscPackets
+	qdiscDropped
+	qdiscOverlimits
+	qdiscRequeues
+	qdiscQueueLength
+	qdiscQueueSize
+	softnetProcessed
+	softnetDropped
+	softnetSqueezed
+
 	instrumentCount
 )
 
@@ -132,6 +163,90 @@ var instruments = [instrumentCount]Instrument{
 	stageDuration: {StageDuration, "s",
 		"Time that packets took in a stage of their way through the kernel; which the stages are, see docs/stages.md.",
 		Histogram, []string{attrIODirection, attrStageName}, nil, stageBounds()},
+	counterTCP: {"network.tcp.counter", "1",
+		"The kernel's TCP counters of a network namespace (tables Tcp and TcpExt, as nstat prints them), by the kernel's own name.",
+		Sum, []string{attrCounterName}, nil, nil},
+	counterMPTCP: {"network.mptcp.counter", "1",
+		"The kernel's Multipath TCP counters of a network namespace (table MPTcpExt), by the kernel's own name.",
+		Sum, []string{attrCounterName}, nil, nil},
+	counterUDP: {"network.udp.counter", "1",
+		"The kernel's UDP counters of a network namespace (tables Udp and Udp6), by the kernel's own name.",
+		Sum, []string{attrCounterName, attrNetworkType}, nil, nil},
+	counterIP: {"network.ip.counter", "1",
+		"The kernel's IP counters of a network namespace (tables Ip, IpExt and Ip6), by the kernel's own name.",
+		Sum, []string{attrCounterName, attrNetworkType}, nil, nil},
+	counterICMP: {"network.icmp.counter", "1",
+		"The kernel's ICMP counters of a network namespace (tables Icmp, IcmpMsg and Icmp6), by the kernel's own name.",
+		Sum, []string{attrCounterName, attrNetworkType}, nil, nil},
+	counterConntrack: {"network.conntrack.counter", "1",
+		"What connection tracking did in a network namespace (/proc/net/stat/nf_conntrack), by the kernel's own name.",
+		Sum, []string{attrCounterName}, nil, nil},
+	conntrackCount: {"network.conntrack.count", "{connection}",
+		"Connections that are tracked in a network namespace.",
+		UpDownCounter, nil, nil, nil},
+	conntrackLimit: {"network.conntrack.limit", "{connection}",
+		"Connections that can be tracked in each network namespace; on the host's Resource.",
+		UpDownCounter, nil, nil, nil},
+	socketCount: {"network.socket.count", "{socket}",
+		"Sockets of a network namespace by transport and state; orphaned and allocated ones are counted for the whole host.",
+		UpDownCounter, []string{attrTransport, attrNetworkType, attrSocketState}, nil, nil},
+	socketMemory: {"network.socket.memory", "By",
+		"Memory in the queues of all sockets of the host.",
+		UpDownCounter, []string{attrTransport}, nil, nil},
+	tcpQueueSize: {"network.tcp.queue.size", "By",
+		"Bytes in the queues of the TCP connections of a network namespace: received and not read yet, or sent and not acknowledged yet.",
+		UpDownCounter, []string{attrIODirection}, nil, nil},
+	tcpListenQueueLength: {"network.tcp.listen.queue.length", "{connection}",
+		"Connections that wait to be accepted, by listening port.",
+		UpDownCounter, []string{attrServerPort}, nil, nil},
+	tcpListenQueueLimit: {"network.tcp.listen.queue.limit", "{connection}",
+		"Connections that may wait to be accepted, by listening port.",
+		UpDownCounter, []string{attrServerPort}, nil, nil},
+	tcpListenDropped: {"network.tcp.listen.dropped", "{connection}",
+		"Attempts to connect that were turned away, mostly because too many waited already, by listening port.",
+		Sum, []string{attrServerPort}, nil, nil},
+	interfaceIO: {"network.interface.io", "By",
+		"Bytes on a network device, headers included.",
+		Sum, []string{attrInterfaceName, attrIODirection}, nil, nil},
+	interfacePackets: {"network.interface.packet.count", "{packet}",
+		"Packets on a network device.",
+		Sum, []string{attrInterfaceName, attrIODirection}, nil, nil},
+	interfaceErrors: {"network.interface.errors", "{packet}",
+		"Packets that a network device received or sent wrongly.",
+		Sum, []string{attrInterfaceName, attrIODirection}, nil, nil},
+	interfaceDropped: {"network.interface.dropped", "{packet}",
+		"Packets that a network device had no room for, or that nobody wanted.",
+		Sum, []string{attrInterfaceName, attrIODirection}, nil, nil},
+	qdiscIO: {"network.qdisc.io", "By",
+		"Bytes that the outermost queueing discipline of a device sent.",
+		Sum, []string{attrInterfaceName, attrQdiscKind}, nil, nil},
+	qdiscPackets: {"network.qdisc.packet.count", "{packet}",
+		"Packets that the outermost queueing discipline of a device sent.",
+		Sum, []string{attrInterfaceName, attrQdiscKind}, nil, nil},
+	qdiscDropped: {"network.qdisc.dropped", "{packet}",
+		"Packets that the outermost queueing discipline of a device dropped.",
+		Sum, []string{attrInterfaceName, attrQdiscKind}, nil, nil},
+	qdiscOverlimits: {"network.qdisc.overlimits", "{event}",
+		"How often the outermost queueing discipline of a device held back because of a limit.",
+		Sum, []string{attrInterfaceName, attrQdiscKind}, nil, nil},
+	qdiscRequeues: {"network.qdisc.requeues", "{packet}",
+		"Packets that the device did not take and that were queued again.",
+		Sum, []string{attrInterfaceName, attrQdiscKind}, nil, nil},
+	qdiscQueueLength: {"network.qdisc.queue.length", "{packet}",
+		"Packets in the outermost queueing discipline of a device.",
+		UpDownCounter, []string{attrInterfaceName, attrQdiscKind}, nil, nil},
+	qdiscQueueSize: {"network.qdisc.queue.size", "By",
+		"Bytes in the outermost queueing discipline of a device.",
+		UpDownCounter, []string{attrInterfaceName, attrQdiscKind}, nil, nil},
+	softnetProcessed: {"network.softnet.processed", "{packet}",
+		"Packets that the host's processors took from network devices.",
+		Sum, nil, nil, nil},
+	softnetDropped: {"network.softnet.dropped", "{packet}",
+		"Packets that a processor of the host dropped because its queue was full.",
+		Sum, nil, nil, nil},
+	softnetSqueezed: {"network.softnet.squeezed", "{event}",
+		"How often a processor of the host stopped taking packets because its time or budget was used up.",
+		Sum, nil, nil, nil},
 }
 
 // Instruments are all metrics that may be emitted, in the order in which they are. To be read only.

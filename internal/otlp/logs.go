@@ -140,7 +140,7 @@ func (l *Logs) ConnectionFailed(r *wire.ConnRecord, c *conn.Connection, link Lin
 	}
 	process := process{}
 	if r.Flags&wire.ConnTGIDAmbiguous == 0 {
-		process = l.processOf(r.Owner.TGID, wire.Text(r.Comm))
+		process = l.processOf(r.Owner.TGID, wire.Text(r.Comm), r.Header.TimeNs)
 	}
 	record := l.append(o, r.Header.TimeNs, EventConnectionFailed, plog.SeverityNumberWarn, link)
 	to := record.Attributes()

@@ -2,6 +2,7 @@ package otlp
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -29,6 +30,7 @@ type Metrics struct {
 		owner *owner.Owner
 		calls *conn.Owned[calls]
 	}
+	netns   namespaceTable
 	sinceNs uint64 // CLOCK_REALTIME of the collection before, or of the start
 }
 
@@ -41,6 +43,7 @@ func NewMetrics(options Options, environment Environment) *Metrics {
 		counts:  newCounts(options.Limits, environment),
 		calls:   conn.NewOwners[calls](options.Limits),
 		stages:  newStages(options.Limits, environment),
+		netns:   newNamespaceTable(environment.Owners),
 
 		callSets: budget(options.MaxAllSets),
 		byOwner:  map[*owner.Owner]*conn.Owned[calls]{},
@@ -55,6 +58,7 @@ func NewMetrics(options Options, environment Environment) *Metrics {
 func (m *Metrics) Begin(begin *wire.Begin) {
 	m.SetOffset(begin.OffsetNs)
 	m.sinceNs = m.wall(begin.TimeNs)
+	m.counts.beforeNs = begin.TimeNs
 }
 
 // Call counts a call that has ended. c is its connection, nil where it is not known any more. What it returns
@@ -140,6 +144,7 @@ type share struct {
 	counts *conn.Owned[tallies]
 	calls  *conn.Owned[calls]
 	stages *conn.Owned[stageSums]
+	netns  *namespaceCounters
 }
 
 // Collect makes the metrics at a collection, in an order that depends on owners and attributes alone.
@@ -149,6 +154,7 @@ func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetri
 	m.counts.exemplify(collection.TimeNs, m.sinceNs, collection.OffsetNs)
 	m.stages.add(collection, m.sinceNs)
 	m.SetOffset(collection.OffsetNs)
+	m.netns.add(collection, m.clock, m.sinceNs)
 	w := &writer{
 		disabled: &m.disabled,
 		version:  m.options.Version,
@@ -196,6 +202,10 @@ func (m *Metrics) shares(table *conn.Table) (owners []owner.Owner, shares map[ow
 	for entry := range m.stages.owners.All {
 		of(entry.Owner, entry.Overflow).stages = entry
 	}
+	for _, inode := range slices.Sorted(maps.Keys(m.netns.byInode)) {
+		namespace := m.netns.byInode[inode]
+		of(namespace.owner, false).netns = namespace
+	}
 	slices.SortFunc(owners, conn.CompareOwners)
 	return owners, shares, overflow
 }
@@ -212,5 +222,8 @@ func (w *writer) share(s *share, options *Options) {
 	}
 	if s.stages != nil {
 		w.stages(s.stages, options.bounds(stageDuration))
+	}
+	if s.netns != nil {
+		w.counters(s.netns)
 	}
 }

@@ -35,6 +35,14 @@ func everything(options Options) pmetric.Metrics {
 	p.Call(failed, p.get(2))
 	p.Call(echo(1, false, "NOT_FOUND"), p.get(1))
 	p.Call(echo(2, true, "NOT_FOUND"), p.get(2))
+	p.namespaces = []wire.NamespaceCounters{
+		{Inode: hostNetns, Identity: 1, Counters: allCounters()},
+		{Inode: podNetns, Identity: 2, ZeroNs: startNs - 100e9, Counters: []wire.Counter{
+			{Group: wire.CounterTCP, Name: "ListenDrops", Value: 3},
+			{Group: wire.CounterSocket, Name: "CurrEstab"},
+			{Group: wire.CounterInterface, Device: "eth0", Name: "rx_bytes", Value: 1 << 40},
+		}},
+	}
 	process, inPod, nobody := wire.OwnerRef{TGID: curlPID}, wire.OwnerRef{CgroupID: podCgroup}, wire.OwnerRef{Netns: 4026531840}
 	p.times = []wire.StageTimes{
 		{Owner: inPod, Direction: wire.DirectionReceive, Stage: wire.StageTCPToApp, SumNs: 3e9, First: 176, Counts: []uint32{1, 0, 2}},
@@ -144,7 +152,7 @@ func TestOneOwnerHasOneResource(t *testing.T) {
 		assert.False(t, seen[key], key)
 		seen[key] = true
 	}
-	assert.Len(t, seen, 3)
+	assert.Len(t, seen, 5)
 }
 
 func TestCountsKeepTheirStartAndOnlyGrow(t *testing.T) {

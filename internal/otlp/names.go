@@ -70,14 +70,18 @@ const (
 
 	attrCapture          = "ebpfnet.capture"                 // l7.Capture, where a call was not seen whole
 	attrCloseReason      = "network.tcp.close.reason"        // see closeReasons
+	attrCounterName      = "network.counter.name"            // the kernel's, such as ListenDrops
 	attrDropReason       = "network.packet.drop.reason"      // the kernel's name without SKB_DROP_REASON_, or a function
 	attrFlowRole         = "network.flow.role"               // client, server: what this end is
+	attrNetnsHost        = "ebpfnet.network.namespace.host"  // of the Resource: it is the host itself
 	attrNetnsInode       = "ebpfnet.network.namespace.inode" // of the Resource, only where nothing else is known
 	attrPacketSize       = "network.packet.size"             // By, as the kernel held the packet
+	attrQdiscKind        = "network.qdisc.kind"
 	attrRequestMessages  = "ebpfnet.rpc.request.message.count"
 	attrResponseMessages = "ebpfnet.rpc.response.message.count"
 	attrResetReason      = "network.tcp.reset.reason"   // the kernel's name without SK_RST_REASON_, or a function
 	attrStageName        = "network.stage.name"         // see stageNames
+	attrSocketState      = "network.socket.state"       // in_use, established, time_wait, orphaned, allocated
 	attrTCPAcknowledge   = "network.tcp.acknowledgment" // number in the packet
 	attrTCPFlags         = "network.tcp.flags"          // such as SYN|ACK
 	attrTCPSequence      = "network.tcp.sequence"       // number in the packet

@@ -52,8 +52,16 @@ func (o *Options) bounds(id instrument) []float64 {
 
 // Environment is what the builders ask about records.
 type Environment struct {
-	Owners conn.Resolver
+	Owners Owners
 	Facts  wire.Facts
+}
+
+// Owners tell whose something is: owner.Resolver, which says more of each.
+type Owners interface {
+	conn.Resolver
+	ResolveCount(ref wire.OwnerRef, sinceNs, timeNs uint64) owner.Owner
+	Executable(tgid uint32, timeNs uint64) string
+	Namespace(inode uint32, timeNs uint64, pods bool) owner.Owner
 }
 
 // clock turns CLOCK_MONOTONIC into CLOCK_REALTIME.

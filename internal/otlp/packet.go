@@ -139,20 +139,16 @@ type process struct {
 
 func (l *Logs) process(event *wire.PacketEvent, c *conn.Connection) process {
 	if event.Owner.TGID == 0 && c != nil {
-		return l.processOf(c.Process(), c.Comm())
+		return l.processOf(c.Process(), c.Comm(), event.Header.TimeNs)
 	}
-	return l.processOf(event.Owner.TGID, wire.Text(event.Comm))
+	return l.processOf(event.Owner.TGID, wire.Text(event.Comm), event.Header.TimeNs)
 }
 
-func (l *Logs) processOf(pid uint32, comm string) process {
+func (l *Logs) processOf(pid uint32, comm string, timeNs uint64) process {
 	if pid == 0 {
 		return process{}
 	}
-	p := process{pid: pid, comm: comm}
-	if known, ok := l.environment.Facts.Process(pid); ok {
-		p.executable = known.Executable
-	}
-	return p
+	return process{pid: pid, comm: comm, executable: l.environment.Owners.Executable(pid, timeNs)}
 }
 
 // write writes what the Resource does not say already.

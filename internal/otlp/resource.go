@@ -21,6 +21,9 @@ func writeResource(o owner.Owner, to pcommon.Map) {
 	if !o.Known() && o.Netns != 0 {
 		to.PutInt(attrNetnsInode, int64(o.Netns))
 	}
+	if o.Host {
+		to.PutBool(attrNetnsHost, true)
+	}
 }
 
 func writeScope(version string, to pcommon.InstrumentationScope) {

@@ -1,8 +1,9 @@
 // Package owner tells whose traffic a record is: from the cgroup of a socket to its container and pod,
-// outside containers to the process. It has three parts:
+// outside containers to the process. It has four parts:
 //
 //   - Parse reads what the path of a cgroup says, and only that: no container runtime, no API server;
 //   - Resolver answers for records, from wire.Facts, with a bounded cache and without a question per event;
+//   - Namespaces tells which pod's a network namespace is;
 //   - Proc is the live half of wire.Facts: it reads procfs and the cgroup tree.
 //
 // # Never a wrong id

@@ -69,7 +69,7 @@ func TestALivingContainerIsFoundByItsSocketsCgroupAndItsProcess(t *testing.T) {
 			require.NotZero(t, process.StartTicks)
 
 			container := Owner{ContainerID: idA, PodUID: uidA}
-			r := NewResolver(p)
+			r := NewResolver(withoutNamespaces{p})
 			require.Equal(t, container, r.Resolve(wire.OwnerRef{CgroupID: id}, "", 1))
 			require.Equal(t, container, r.Resolve(wire.OwnerRef{TGID: uint32(command.Process.Pid)}, "", 0))
 
@@ -84,6 +84,10 @@ func TestALivingContainerIsFoundByItsSocketsCgroupAndItsProcess(t *testing.T) {
 		})
 	}
 }
+
+type withoutNamespaces struct{ *Proc }
+
+func (withoutNamespaces) Namespace(uint32) (wire.Namespace, bool) { return wire.Namespace{}, false }
 
 func TestWhatIsNoCgroupHasNoPath(t *testing.T) {
 	p := NewProc(ProcOptions{})

@@ -1,10 +1,6 @@
 package owner
 
-import (
-	"strings"
-
-	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
-)
+import "strings"
 
 // Owner is whom a record belongs to: one Resource. Owners are equal exactly if their Resources are. It is
 // one of
@@ -12,6 +8,7 @@ import (
 //   - a container or pod: ContainerID, PodUID, Runtime, whichever are certain, and nothing else;
 //   - a process outside containers: PID, Executable, ServiceName, whichever are certain;
 //   - a system service of which the process is not known: ServiceName;
+//   - the host itself, with all that is done in its network namespace: Netns, Host;
 //   - unknown: Netns.
 type Owner struct {
 	ContainerID string
@@ -21,6 +18,7 @@ type Owner struct {
 	Executable  string // base name of the executable
 	ServiceName string // systemd unit without ".service", else the executable
 	Netns       uint32 // inode number of the network namespace
+	Host        bool   // that namespace is the host's own
 }
 
 // InContainer says whether the owner is a container or a pod.
@@ -40,5 +38,3 @@ func processOwner(tgid uint32, executable, unit string) Owner {
 	}
 	return Owner{PID: tgid, Executable: executable, ServiceName: service}
 }
-
-func unknownOwner(ref wire.OwnerRef) Owner { return Owner{Netns: ref.Netns} }

@@ -2,6 +2,8 @@ package owner
 
 import (
 	"bytes"
+	"cmp"
+	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -42,6 +44,21 @@ func (p *Proc) Process(tgid uint32) (wire.Process, bool) {
 		found.Executable = stat.comm
 	}
 	return found, true
+}
+
+// Lives says whether a process that started at startNs (CLOCK_MONOTONIC) is still there.
+func Lives(procRoot string, tgid uint32, startNs uint64) bool {
+	text, err := os.ReadFile(cmp.Or(procRoot, "/proc") + "/" + pidName(tgid) + "/stat")
+	if err != nil {
+		return false
+	}
+	stat, ok := parseStat(text)
+	if !ok || stat.state == 'Z' || stat.state == 'X' {
+		return false
+	}
+	started := (stat.start - min(stat.start, suspendedTicks())) * tick
+	// Each of the numbers in between is rounded.
+	return max(started, startNs)-min(started, startNs) <= 2*tick
 }
 
 // executable is the base name of what the process runs; empty: it cannot be read, or is not a file.

@@ -8,10 +8,11 @@ import (
 )
 
 const (
-	// maxCgroups and maxProcesses bound the two caches, which forget what was not used lately: at most
-	// twice as many entries of ≈200 bytes each.
-	maxCgroups   = 4096
-	maxProcesses = 8192
+	// What bounds the caches, which forget what was not used lately: at most twice as many entries of ≈200
+	// bytes each.
+	maxCgroups    = 4096
+	maxProcesses  = 8192
+	maxNamespaces = 1024
 
 	// processFresh is how long an answer about a process is taken to hold. A pid is reused only after all
 	// others were, which takes longer on any machine that is not out of pids.
@@ -19,6 +20,9 @@ const (
 	// processLinger is how long after a process was last seen its pid is still taken for it: its sockets
 	// may say something after it is gone.
 	processLinger = time.Minute
+	// namespaceFresh is how long an answer about a network namespace is taken to hold: its number is given to
+	// another as soon as it is free.
+	namespaceFresh = 100 * time.Millisecond
 	// What is not known is asked for again after retryFirst, then after twice as long each time, up to
 	// retryLast.
 	retryFirst = time.Second
@@ -32,6 +36,7 @@ const (
 type Facts interface {
 	CgroupPath(id uint64) (path string, ok bool)
 	Process(tgid uint32) (process wire.Process, ok bool)
+	Namespace(inode uint32) (namespace wire.Namespace, ok bool)
 }
 
 // Resolver tells the owner of a record. Time is that of the records, so that a replayed recording gets
@@ -42,11 +47,24 @@ type Facts interface {
 // process is known by its pid and start: a new start under the same pid is another process, and a process
 // that started after the time of the record is not the one that the record means. What is left to chance: a
 // pid that went to another process less than processFresh ago, or, if both are gone, processLinger.
+//
+// Where neither tells, as for a packet without a socket, the pod decides whose network namespace it is (see
+// Namespaces), unless a cgroup says that the socket is not a container's. The host's namespace is no pod's.
 type Resolver struct {
-	facts     Facts
-	cgroups   *cache[uint64, *cgroup]
-	processes *cache[uint32, *process]
-	nowNs     uint64 // latest time of a record
+	facts      Facts
+	cgroups    *cache[uint64, *cgroup]
+	processes  *cache[uint32, *process]
+	namespaces *cache[uint32, *namespace]
+	nowNs      uint64 // latest time of a record
+}
+
+// namespace is what is known of the number of a network namespace.
+type namespace struct {
+	owner     Owner  // of the pod or container whose it is
+	host      bool   // it is the host's
+	startNs   uint64 // CLOCK_MONOTONIC, of the pod's first process
+	checkedNs uint64
+	retry     retry // while not known
 }
 
 // cgroup is what is known of a cgroup.
@@ -69,6 +87,7 @@ const (
 // process is what is known of a pid.
 type process struct {
 	owner     Owner
+	exe       string // base name of the executable
 	comm      string // the name that the kernel gave last
 	alive     bool   // it was there when it was asked for
 	startNs   uint64 // CLOCK_MONOTONIC, rounded down to a tick
@@ -91,9 +110,10 @@ func (r *retry) next(nowNs uint64) {
 // NewResolver gives a Resolver with empty caches.
 func NewResolver(facts Facts) *Resolver {
 	return &Resolver{
-		facts:     facts,
-		cgroups:   newCache[uint64, *cgroup](maxCgroups),
-		processes: newCache[uint32, *process](maxProcesses),
+		facts:      facts,
+		cgroups:    newCache[uint64, *cgroup](maxCgroups),
+		processes:  newCache[uint32, *process](maxProcesses),
+		namespaces: newCache[uint32, *namespace](maxNamespaces),
 	}
 }
 
@@ -118,7 +138,70 @@ func (r *Resolver) Resolve(ref wire.OwnerRef, comm string, timeNs uint64) Owner 
 	if unit := group.serviceUnit(); unit != "" {
 		return processOwner(0, "", unit)
 	}
-	return unknownOwner(ref)
+	return r.Namespace(ref.Netns, timeNs, group == nil || group.state != cgroupHost)
+}
+
+// ResolveCount gives the owner of what was counted for ref between two times: as Resolve, but a namespace's pod
+// only if it was the same all the while.
+func (r *Resolver) ResolveCount(ref wire.OwnerRef, sinceNs, timeNs uint64) Owner {
+	found := r.Resolve(ref, "", timeNs)
+	if e, ok := r.namespaces.get(ref.Netns); ok && ref.CgroupID == 0 && ref.TGID == 0 && e.startNs > sinceNs+tick {
+		return Owner{Netns: ref.Netns}
+	}
+	return found
+}
+
+// Executable is the base name of what the process runs that had the pid at timeNs; empty: it is not known.
+func (r *Resolver) Executable(tgid uint32, timeNs uint64) string {
+	r.nowNs = max(r.nowNs, timeNs)
+	if _, ok := r.process(tgid, timeNs); !ok {
+		return ""
+	}
+	p, _ := r.processes.get(tgid)
+	return p.exe
+}
+
+// Namespace gives the owner of a network namespace at timeNs: the host, or with pods the pod whose it is, else
+// nobody that is known.
+func (r *Resolver) Namespace(inode uint32, timeNs uint64, pods bool) Owner {
+	r.nowNs = max(r.nowNs, timeNs)
+	if inode == 0 {
+		return Owner{}
+	}
+	e, ok := r.namespaces.get(inode)
+	if !ok {
+		e = &namespace{}
+		r.namespaces.put(inode, e)
+		r.askNamespace(inode, e)
+	} else if r.nowNs >= max(e.checkedNs+uint64(namespaceFresh), e.retry.atNs) {
+		r.askNamespace(inode, e)
+	}
+	switch {
+	case e.host:
+		return Owner{Netns: inode, Host: true}
+	case !pods || !e.owner.InContainer() || e.startNs > timeNs+tick:
+		return Owner{Netns: inode}
+	}
+	return e.owner
+}
+
+func (r *Resolver) askNamespace(inode uint32, e *namespace) {
+	e.checkedNs = r.nowNs
+	found, ok := r.facts.Namespace(inode)
+	if !ok {
+		e.owner, e.host, e.startNs = Owner{}, false, 0
+		e.retry.next(r.nowNs)
+		return
+	}
+	e.retry = retry{}
+	e.host, e.startNs, e.owner = found.Host, found.StartNs, Owner{}
+	identity := Parse(found.Cgroup)
+	switch {
+	case identity.PodUID != "": // all of the pod's containers share it
+		e.owner = Owner{PodUID: identity.PodUID}
+	case identity.ContainerID != "":
+		e.owner = containerOwner(identity)
+	}
 }
 
 // name is what the kernel calls a process that is gone: comm, or where this record has none (counts have
@@ -206,6 +289,7 @@ func (r *Resolver) ask(tgid uint32, p *process) {
 	p.retry = retry{}
 	p.seenNs = r.nowNs
 	p.startNs = found.StartTicks * tick
+	p.exe = found.Executable
 	identity := Parse(found.Cgroup)
 	if identity.InContainer() {
 		p.owner = containerOwner(identity)

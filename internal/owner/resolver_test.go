@@ -13,7 +13,14 @@ import (
 type host struct {
 	paths     map[uint64]string
 	processes map[uint32]wire.Process
+	netns     map[uint32]wire.Namespace
 	asked     int
+}
+
+func (h *host) Namespace(inode uint32) (wire.Namespace, bool) {
+	h.asked++
+	namespace, ok := h.netns[inode]
+	return namespace, ok
 }
 
 func (h *host) CgroupPath(id uint64) (string, bool) {
@@ -115,7 +122,7 @@ func TestWhatIsNotKnownIsAskedForAgainEverLessOften(t *testing.T) {
 	for now := range uint64(300_000) {
 		require.Equal(t, Owner{Netns: 7}, r.Resolve(ref, "", 10*second+now*second/1000))
 	}
-	require.Less(t, h.asked, 12, "questions in five minutes of an event per millisecond")
+	require.Less(t, h.asked, 24, "questions about two things in five minutes of an event per millisecond")
 	h.paths[999] = h.paths[10]
 	require.Equal(t, idA, r.Resolve(ref, "", 400*second).ContainerID)
 }
@@ -159,6 +166,65 @@ func TestExecIsSeen(t *testing.T) {
 	require.Equal(t, "server", r.Resolve(ref, "", 12*second).Executable)
 }
 
+func TestAPacketWithoutASocketBelongsToThePodOfItsNamespace(t *testing.T) {
+	h := newHost()
+	h.netns = map[uint32]wire.Namespace{
+		1: {Host: true},
+		7: {Cgroup: h.paths[10], StartNs: 5 * second},
+		8: {Cgroup: in("/docker/{A}"), StartNs: 5 * second},
+		9: {}, // of two pods, or none
+	}
+	pod := Owner{PodUID: uidA}
+	nginx := Owner{PID: 100, Executable: "nginx", ServiceName: "nginx"}
+	for _, c := range []struct {
+		what   string
+		ref    wire.OwnerRef
+		timeNs uint64
+		want   Owner
+	}{
+		{"no socket", wire.OwnerRef{Netns: 7}, 10 * second, pod},
+		{"no socket, before the pod was there", wire.OwnerRef{Netns: 7}, 4 * second, Owner{Netns: 7}},
+		{"no socket, a container outside pods", wire.OwnerRef{Netns: 8}, 10 * second, Owner{ContainerID: idA, Runtime: "docker"}},
+		{"no socket, nobody's namespace", wire.OwnerRef{Netns: 9}, 10 * second, Owner{Netns: 9}},
+		{"no socket, a namespace that is gone", wire.OwnerRef{Netns: 10}, 10 * second, Owner{Netns: 10}},
+		{"no socket, the host's", wire.OwnerRef{Netns: 1}, 10 * second, Owner{Netns: 1, Host: true}},
+		{"a socket of the pod's container is the container's", wire.OwnerRef{Netns: 7, CgroupID: 10}, 10 * second, Owner{ContainerID: idA, PodUID: uidA}},
+		{"a socket of the host network's pod, by its cgroup", wire.OwnerRef{Netns: 1, CgroupID: 10}, 10 * second, Owner{ContainerID: idA, PodUID: uidA}},
+		{"a socket of a container that is gone", wire.OwnerRef{Netns: 7, CgroupID: 999}, 10 * second, pod},
+		{"a socket of the root cgroup (cgroup v1)", wire.OwnerRef{Netns: 7, CgroupID: 1}, 10 * second, pod},
+		{"a socket of a session on the host", wire.OwnerRef{Netns: 7, CgroupID: 30}, 10 * second, Owner{Netns: 7}},
+		{"a socket of the host's service that entered", wire.OwnerRef{Netns: 7, CgroupID: 20, TGID: 100}, 10 * second, nginx},
+	} {
+		require.Equal(t, c.want, NewResolver(h).Resolve(c.ref, "", c.timeNs), c.what)
+	}
+}
+
+func TestANamespacesNumberThatIsReusedIsNotThePodBefores(t *testing.T) {
+	h := newHost()
+	h.netns = map[uint32]wire.Namespace{7: {Cgroup: h.paths[10], StartNs: 5 * second}}
+	r := NewResolver(h)
+	ref := wire.OwnerRef{Netns: 7}
+	require.Equal(t, uidA, r.Resolve(ref, "", 10*second).PodUID)
+	require.Equal(t, uidA, r.ResolveCount(ref, 6*second, 10*second).PodUID)
+	h.netns[7] = wire.Namespace{Cgroup: in("/kubepods/pod{V}/{B}"), StartNs: 15 * second}
+	require.Equal(t, uidB, r.Resolve(ref, "", 16*second).PodUID)
+	require.Equal(t, Owner{Netns: 7}, r.Resolve(ref, "", 14*second), "who it was then is not known any more")
+	require.Equal(t, Owner{Netns: 7}, r.ResolveCount(ref, 10*second, 20*second), "some of it may be the pod's before")
+	require.Equal(t, uidB, r.ResolveCount(ref, 20*second, 30*second).PodUID)
+}
+
+func TestAnExecutableIsOfTheProcessThatWasMeant(t *testing.T) {
+	h := newHost()
+	r := NewResolver(h)
+	require.Equal(t, "app", r.Executable(102, 10*second), "in a container too")
+	require.Equal(t, "curl", r.Executable(101, 10*second))
+	require.Empty(t, r.Executable(101, 4*second), "the pid was another's then")
+	require.Empty(t, r.Executable(998, 10*second))
+	delete(h.processes, 101)
+	require.Equal(t, "curl", r.Executable(101, 20*second), "its sockets may say something after it")
+	require.Empty(t, r.Executable(101, 90*second))
+}
+
 func TestMemoryIsBounded(t *testing.T) {
 	r := NewResolver(newHost())
 	for i := range uint32(100_000) {
@@ -166,6 +232,10 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	require.LessOrEqual(t, r.cgroups.len(), 2*maxCgroups)
 	require.LessOrEqual(t, r.processes.len(), 2*maxProcesses)
+	for i := range uint32(10_000) {
+		r.Resolve(wire.OwnerRef{Netns: i + 1}, "", 10*second)
+	}
+	require.LessOrEqual(t, r.namespaces.len(), 2*maxNamespaces)
 }
 
 func TestTheCacheForgetsWhatIsNotUsed(t *testing.T) {

@@ -24,10 +24,21 @@ const (
 // read now is left out of this collection: sums are cumulative, the next one makes up for it.
 func (s *source) collect(handler wire.Handler) {
 	collection := wire.Collection{}
+	if s.facts.residents != nil {
+		s.complain("list processes", s.facts.residents.update())
+	}
+	if s.counters != nil {
+		collection.Namespaces = s.readFiles(handler)
+	}
+	// From here to the end no record is read: one of a connection that came after would seem to be of one that
+	// has gone.
 	if s.snapshot != nil {
-		err := s.snapshot.each(handler)
+		err := s.walk(handler)
 		collection.Snapshot = err == nil
 		s.complain("walk connections", err)
+	}
+	if s.counters != nil {
+		s.complain("read listening sockets", s.counters.readSockets(collection.Namespaces))
 	}
 	collection.TimeNs, collection.OffsetNs = clocks()
 	if m := s.loader.shared("counts"); m != nil {
@@ -39,6 +50,16 @@ func (s *source) collect(handler wire.Handler) {
 	s.complain("read stages", err)
 	s.complain("read statistics", s.readStats(&collection.Stats))
 	handler.Collect(&collection)
+}
+
+// walk tells of every live connection.
+func (s *source) walk(handler wire.Handler) error {
+	if s.counters != nil {
+		if err := s.counters.clearQueues(); err != nil {
+			return err
+		}
+	}
+	return s.snapshot.each(wire.ConnRecordSize, func(record []byte) error { return wire.Dispatch(record, handler) })
 }
 
 // complain logs the first of a row of failures.

@@ -14,6 +14,7 @@ type Config struct {
 	Retransmits Events
 	Payload     Payload
 	Stages      bool // how long packets take on their way through the kernel
+	Counters    Counters
 
 	RingBytes      int      // size of the ring buffer, a power of two and a multiple of the page size; 0: 8 MiB
 	MaxConnections int      // size of the connection map where state cannot live in the socket; 0: 262144
@@ -39,4 +40,12 @@ type Events struct {
 type Payload struct {
 	Enabled      bool
 	CaptureBytes int // bytes copied at most of each burst in one direction, 256 to 16384
+}
+
+// Counters configures what is read of each network namespace at each collection.
+type Counters struct {
+	Enabled         bool
+	Groups          []string // of counters.Groups; empty: all
+	Complete        bool     // all of the kernel's tables, not just what is commonly looked at
+	SkipHostDevices []string // patterns of devices of the host's namespace to leave out
 }

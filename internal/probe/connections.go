@@ -15,13 +15,16 @@ func connections() capability {
 	}
 }
 
-// snapshot reads every live connection at each collection.
-func snapshot(byAddress bool) capability {
+// snapshot reads every live connection at each collection, and with queues adds up what waits in their sockets.
+func snapshot(byAddress, queues bool) capability {
 	hooks := []hook{{name: "iter/bpf_sk_storage_map", programs: []attachment{onDemand("snapshot_storage")}}}
 	if byAddress {
 		hooks = []hook{{name: "iter/bpf_map_elem", programs: []attachment{onDemand("snapshot_hash")}, byAddress: true}}
 	}
-	return capability{name: "snapshot", load: bpf.LoadSnapshot, hooks: hooks}
+	return capability{
+		name: "snapshot", load: bpf.LoadSnapshot, hooks: hooks,
+		constants: map[string]any{"count_queues": boolean(queues)},
+	}
 }
 
 // adoption finds the connections that are older than the receiver. Without the helper (before 5.11) the

@@ -5,6 +5,7 @@ package probe
 import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/owner"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/symbol"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
 // reasonEnums are the kernel's enums whose values appear in records.
@@ -15,6 +16,7 @@ type facts struct {
 	*owner.Proc
 	*symbol.Kallsyms
 	symbol.Enums
+	residents *residents // nil: the kernel does not tell
 }
 
 func newFacts(types kernelTypes) *facts {
@@ -27,4 +29,12 @@ func newFacts(types kernelTypes) *facts {
 		f.Enums[name] = types.enum(name)
 	}
 	return f
+}
+
+// Namespace implements the method of wire.Facts.
+func (f *facts) Namespace(inode uint32) (wire.Namespace, bool) {
+	if f.residents == nil {
+		return wire.Namespace{}, false
+	}
+	return f.residents.namespace(inode)
 }

@@ -29,6 +29,7 @@ var keyedBy = map[string]string{
 	"conns_by_socket": "socket",
 	"conn_zero":       "nothing, a template",
 	"listeners":       "namespace and port",
+	"queues":          "namespace",
 	"scratch":         "CPU",
 	"pending_calls":   "thread",
 	"stage_blocks":    "owner, direction and shard",
@@ -42,7 +43,8 @@ func objects(t *testing.T) map[string]*ebpf.CollectionSpec {
 	t.Helper()
 	specs := map[string]*ebpf.CollectionSpec{}
 	for name, load := range map[string]func() (*ebpf.CollectionSpec, error){
-		"adopt": bpf.LoadAdopt, "connections": bpf.LoadConnections, "drops": bpf.LoadDrops, "payload": bpf.LoadPayload,
+		"adopt": bpf.LoadAdopt, "connections": bpf.LoadConnections, "drops": bpf.LoadDrops,
+		"namespaces": bpf.LoadNamespaces, "payload": bpf.LoadPayload,
 		"resets": bpf.LoadResets, "retransmits": bpf.LoadRetransmits, "snapshot": bpf.LoadSnapshot,
 		"stages": bpf.LoadStages, "times": bpf.LoadTimes,
 	} {
@@ -98,8 +100,8 @@ func TestTheKernelHalfAndTheReaderAgreeOnTheStatistics(t *testing.T) {
 
 func TestEveryProgramIsReachedThroughAHook(t *testing.T) {
 	served := map[string]bool{}
-	capabilities := append(slices.Concat(resets(), retransmits(), stages(), times()), connections(), drops(noise{}), adoption(true),
-		snapshot(false), snapshot(true))
+	capabilities := slices.Concat(resets(), retransmits(), stages(), times(), []capability{connections(), drops(noise{}),
+		adoption(true), snapshot(false, true), snapshot(true, true), namespaces(), listeners()})
 	for _, c := range capabilities {
 		for _, h := range c.hooks {
 			for _, a := range h.programs {

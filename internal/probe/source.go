@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
+	"github.com/ebpfnet/ebpfnetreceiver/internal/counters"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
@@ -31,8 +32,9 @@ type source struct {
 	logger   *zap.Logger
 	loader   *loader
 	reader   *ringbuf.Reader
-	snapshot *snapshotter
+	snapshot *iterator
 	stages   *stageTable
+	counters *counterTable // nil: nobody wants them
 	facts    *facts
 	closing  sync.Once
 
@@ -109,7 +111,7 @@ func (s *source) load(types kernelTypes) error {
 	var conns, snapshots *served
 	if s.config.Connections || s.config.Payload.Enabled {
 		conns = l.serve(connections())
-		snapshots = l.serve(snapshot(l.byAddress))
+		snapshots = l.serve(snapshot(l.byAddress, s.wants(wire.CounterQueue)))
 		l.serve(adoption(l.byAddress))
 	}
 	if s.config.Payload.Enabled {
@@ -135,17 +137,26 @@ func (s *source) load(types kernelTypes) error {
 			l.serve(c)
 		}
 	}
-	if len(l.statuses) == 0 {
-		return errors.New("nothing is enabled: enable one of connections, drops, resets, retransmits, stages and http")
+	if len(l.statuses) == 0 && !s.config.Counters.Enabled {
+		return errors.New("nothing is enabled: enable one of connections, drops, resets, retransmits, stages, http and counters")
+	}
+	if len(l.served) == 0 && len(l.statuses) > 0 {
+		return fmt.Errorf("the kernel refused every probe: %s", refusals(l.statuses))
+	}
+	if err := s.loadNamespaces(); err != nil {
+		return err
 	}
 	if len(l.served) == 0 {
 		return fmt.Errorf("the kernel refused every probe: %s", refusals(l.statuses))
 	}
 	if conns != nil && snapshots != nil {
 		var err error
-		if s.snapshot, err = newSnapshotter(snapshots, l.connMap()); err != nil {
+		if s.snapshot, err = newIterator(snapshots, l.connMap()); err != nil {
 			return fmt.Errorf("snapshot: %w", err)
 		}
+	}
+	if s.counters != nil && s.wants(wire.CounterQueue) {
+		s.counters.queues = l.shared("queues")
 	}
 	var err error
 	if s.stages, err = newStageTable(l); err != nil {
@@ -155,6 +166,41 @@ func (s *source) load(types kernelTypes) error {
 		return fmt.Errorf("ring buffer: %w", err)
 	}
 	return nil
+}
+
+// loadNamespaces is for the owners of packets without a socket, and for the counters.
+func (s *source) loadNamespaces() error {
+	l := s.loader
+	tasks := l.serve(namespaces())
+	if tasks == nil {
+		return nil
+	}
+	var err error
+	if s.facts.residents, err = newResidents(tasks, s.facts.Proc); err != nil {
+		return fmt.Errorf("namespaces: %w", err)
+	}
+	if !s.config.Counters.Enabled {
+		return nil
+	}
+	s.counters = &counterTable{reader: counters.NewReader(counters.Options{
+		Groups:          counters.Named(s.config.Counters.Groups),
+		Complete:        s.config.Counters.Complete,
+		SkipHostDevices: s.config.Counters.SkipHostDevices,
+	})}
+	if !s.wants(wire.CounterListener) {
+		return nil
+	}
+	if sockets := l.serve(listeners()); sockets != nil {
+		if s.counters.listeners, err = newListenTable(sockets); err != nil {
+			return fmt.Errorf("listeners: %w", err)
+		}
+	}
+	return nil
+}
+
+// wants says whether counters of a group are to be read.
+func (s *source) wants(group wire.CounterGroup) bool {
+	return s.config.Counters.Enabled && slices.Contains(counters.Named(s.config.Counters.Groups), group)
 }
 
 // start attaches: connections first, then what is already open is adopted, then the rest, so that an event
@@ -276,6 +322,12 @@ func (s *source) Close() error {
 			s.snapshot.close()
 		}
 		s.stages.close()
+		if s.counters != nil && s.counters.listeners != nil {
+			s.counters.listeners.sockets.close()
+		}
+		if s.facts.residents != nil {
+			s.facts.residents.close()
+		}
 		s.loader.close()
 		s.facts.Close()
 	})

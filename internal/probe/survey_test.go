@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 	"github.com/ebpfnet/ebpfnetreceiver/lab/report"
 )
 
@@ -105,7 +106,7 @@ func hooksWith(c capability, state string) (hooks []hook) {
 	byAddress := state == report.ByAddress
 	switch c.name {
 	case "snapshot":
-		c = snapshot(byAddress)
+		c = snapshot(byAddress, true)
 	case "adoption":
 		c = adoption(byAddress)
 	}
@@ -174,12 +175,11 @@ func tryAlone(t *testing.T, types kernelTypes, c capability, h hook, state strin
 func iterate(l *loader, s *served) error {
 	switch s.capability {
 	case "snapshot":
-		snapshotter, err := newSnapshotter(s, l.connMap())
-		if err != nil {
-			return err
-		}
-		defer snapshotter.close()
-		return snapshotter.each(ignore{})
+		return readAll(s, l.connMap(), wire.ConnRecordSize)
+	case "namespaces":
+		return readAll(s, nil, wire.TaskRecordSize)
+	case "listeners":
+		return readAll(s, nil, wire.ListenerRecordSize)
 	case "adoption":
 		for name, program := range s.programs {
 			if err := runIterator(program); err != nil {
@@ -188,6 +188,15 @@ func iterate(l *loader, s *served) error {
 		}
 	}
 	return nil
+}
+
+func readAll(s *served, over *ebpf.Map, size int) error {
+	i, err := newIterator(s, over)
+	if err != nil {
+		return err
+	}
+	defer i.close()
+	return i.each(size, func([]byte) error { return nil })
 }
 
 var (

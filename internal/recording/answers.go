@@ -21,6 +21,7 @@ type answers struct {
 	processes replies[uint32, wire.Process]
 	symbols   replies[uint64, wire.Symbol]
 	enums     replies[enumKey, string]
+	netns     replies[uint32, wire.Namespace]
 	count     int
 	size      int
 }
@@ -31,6 +32,7 @@ func newAnswers() *answers {
 		processes: make(replies[uint32, wire.Process]),
 		symbols:   make(replies[uint64, wire.Symbol]),
 		enums:     make(replies[enumKey, string]),
+		netns:     make(replies[uint32, wire.Namespace]),
 	}
 }
 
@@ -133,6 +135,13 @@ func (a *answers) load(body []byte) (problem string) {
 			name = d.string()
 		}
 		ordered = !d.done() || a.enums.add(key, ask, name, ok)
+	case factNamespace:
+		key, ok := d.uint32(), d.bool()
+		var namespace wire.Namespace
+		if ok {
+			namespace = wire.Namespace{Host: d.bool(), Cgroup: d.string(), StartNs: d.uvarint()}
+		}
+		ordered = !d.done() || a.netns.add(key, ask, namespace, ok)
 	default:
 		d.fail()
 	}
@@ -156,6 +165,9 @@ func (a *answers) CgroupPath(id uint64) (string, bool) { return a.cgroups.ask(id
 
 // Process implements wire.Facts.
 func (a *answers) Process(tgid uint32) (wire.Process, bool) { return a.processes.ask(tgid) }
+
+// Namespace implements wire.Facts.
+func (a *answers) Namespace(inode uint32) (wire.Namespace, bool) { return a.netns.ask(inode) }
 
 // Symbol implements wire.Facts.
 func (a *answers) Symbol(address uint64) (wire.Symbol, bool) { return a.symbols.ask(address) }

@@ -42,12 +42,16 @@
 //	             1  stages: uvarint number, each: uvarint cgroup id, network namespace, bool overflow, u8
 //	                direction, u8 stage, uvarint sum, first, counts, each: uvarint; then the losses of each
 //	                direction, stage and reason
-//	5 fact     one answer of wire.Facts: u8 question (1 cgroup path, 2 process, 3 symbol, 4 enum name),
+//	             2  namespaces: uvarint strings, each: string; uvarint namespaces, each: uvarint inode,
+//	                identity, zero time; uvarint counters, each: u8 group, uvarint port, value, and the numbers
+//	                among the strings of: uvarint device, kind, name
+//	5 fact     one answer of wire.Facts: u8 question (1 cgroup path, 2 process, 3 symbol, 4 enum name, 5 namespace),
 //	           uvarint ask, key, bool ok and, if ok, the answer:
 //	             1  key: uvarint cgroup id    answer: string path
 //	             2  key: uvarint tgid         answer: string executable, string cgroup, uvarint start ticks
 //	             3  key: uvarint address      answer: string name, uvarint offset, string module
 //	             4  key: string, uvarint      answer: string name
+//	             5  key: uvarint inode        answer: bool host, string cgroup, uvarint start
 //	           Ask counts the questions for this key from 1: the answer holds from that ask on, until the
 //	           next fact for the same key. An answer that repeats itself is thus written once.
 //	           0 means the ask after the latest one that was written.

@@ -21,6 +21,7 @@ type factWriter struct {
 	processes tracker[uint32, wire.Process]
 	symbols   tracker[uint64, wire.Symbol]
 	enums     tracker[enumKey, string]
+	netns     tracker[uint32, wire.Namespace]
 }
 
 func newFactWriter(from wire.Facts) factWriter {
@@ -30,10 +31,13 @@ func newFactWriter(from wire.Facts) factWriter {
 		processes: make(tracker[uint32, wire.Process]),
 		symbols:   make(tracker[uint64, wire.Symbol]),
 		enums:     make(tracker[enumKey, string]),
+		netns:     make(tracker[uint32, wire.Namespace]),
 	}
 }
 
-func (f *factWriter) forget() { f.cgroups, f.processes, f.symbols, f.enums = nil, nil, nil, nil }
+func (f *factWriter) forget() {
+	f.cgroups, f.processes, f.symbols, f.enums, f.netns = nil, nil, nil, nil, nil
+}
 
 // tracker remembers for each key how often it was asked for and the answer.
 type tracker[K, V comparable] map[K]*tracked[V]
@@ -96,6 +100,25 @@ func (t *Writer) Process(tgid uint32) (wire.Process, bool) {
 		t.end()
 	}
 	return process, ok
+}
+
+// Namespace implements wire.Facts.
+func (t *Writer) Namespace(inode uint32) (wire.Namespace, bool) {
+	namespace, ok := t.facts.from.Namespace(inode)
+	if t.out == nil {
+		return namespace, ok
+	}
+	if ask, write := t.facts.netns.changed(inode, namespace, ok); write && t.begin(frameFact) {
+		t.question(factNamespace, ask)
+		t.chunk = binary.AppendUvarint(t.chunk, uint64(inode))
+		if t.chunk = appendBool(t.chunk, ok); ok {
+			t.chunk = appendBool(t.chunk, namespace.Host)
+			t.chunk = appendString(t.chunk, namespace.Cgroup)
+			t.chunk = binary.AppendUvarint(t.chunk, namespace.StartNs)
+		}
+		t.end()
+	}
+	return namespace, ok
 }
 
 // Symbol implements wire.Facts.

@@ -54,6 +54,7 @@ const (
 	factProcess
 	factSymbol
 	factEnum
+	factNamespace
 )
 
 // byteOrder is that of this machine, and so of its kernel's records.

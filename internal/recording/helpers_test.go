@@ -76,6 +76,14 @@ func script(handler wire.Handler) {
 		{Overflow: true, Direction: wire.DirectionTransmit, Stage: wire.StageDriver, Counts: []uint32{7}},
 	}
 	collection.Stats.Stages[wire.DirectionTransmit][wire.StageQdisc][wire.StageNoStamp] = 1 << 40
+	collection.Namespaces = []wire.NamespaceCounters{
+		{Inode: 4026531840, Identity: 1, Counters: []wire.Counter{
+			{Group: wire.CounterTCP, Name: "ListenDrops", Value: 1 << 60},
+			{Group: wire.CounterQdisc, Device: "eth0", Kind: "fq_codel", Name: "bytes", Value: 5},
+			{Group: wire.CounterListener, Port: 65535, Name: "drops", Value: 2},
+		}},
+		{Inode: 7, Identity: 1 << 63, ZeroNs: 3e9, Counters: []wire.Counter{{Group: wire.CounterTCP, Name: "ListenDrops"}}},
+	}
 	handler.Collect(collection)
 	handler.Collect(&wire.Collection{})
 }
@@ -110,6 +118,13 @@ func (f *facts) Process(tgid uint32) (wire.Process, bool) {
 	return wire.Process{Executable: "nginx", Cgroup: "/system.slice", StartTicks: f.n()}, true
 }
 
+func (f *facts) Namespace(inode uint32) (wire.Namespace, bool) {
+	if inode == 404 {
+		return wire.Namespace{}, false
+	}
+	return wire.Namespace{Host: inode == 1, Cgroup: "/pod", StartNs: f.n()}, true
+}
+
 func (f *facts) Symbol(address uint64) (wire.Symbol, bool) {
 	return wire.Symbol{Name: "tcp_drop", Offset: address + f.n(), Module: "m"}, address != 404
 }
@@ -126,6 +141,7 @@ func askAll(f wire.Facts) string {
 		process, ok2 := f.Process(key)
 		symbol, ok3 := f.Symbol(uint64(key))
 		name, ok4 := f.EnumName("e", key)
+		namespace, ok5 := f.Namespace(key)
 		if !ok1 {
 			path = "" // of an unknown fact only that it is unknown is kept
 		}
@@ -135,7 +151,7 @@ func askAll(f wire.Facts) string {
 		if !ok4 {
 			name = ""
 		}
-		answers = append(answers, path, ok1, process, ok2, symbol, ok3, name, ok4)
+		answers = append(answers, path, ok1, process, ok2, symbol, ok3, name, ok4, namespace, ok5)
 	}
 	return fmt.Sprint(answers...)
 }

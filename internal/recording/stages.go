@@ -8,7 +8,10 @@ import (
 
 // A collection may end with parts that older versions did not write, each a tag, a length and a body. What is
 // empty is not written.
-const partStages byte = 1
+const (
+	partStages byte = 1 + iota
+	partNamespaces
+)
 
 func appendPart(b []byte, tag byte, body []byte) []byte {
 	b = append(b, tag)
@@ -21,10 +24,15 @@ func (d *decoder) parts(c *wire.Collection) {
 	for len(d.rest) > 0 && !d.failed {
 		tag := d.bytes(1)[0]
 		part := decoder{rest: d.bytes(d.uvarint())}
-		if tag == partStages {
+		switch tag {
+		case partStages:
 			decodeStages(&part, c)
-			d.failed = d.failed || !part.done()
+		case partNamespaces:
+			c.Namespaces = part.namespaces()
+		default:
+			continue
 		}
+		d.failed = d.failed || !part.done()
 	}
 }
 

@@ -21,7 +21,7 @@ func Kind(record []byte) uint32 {
 
 // Decode views the start of record as a T without copying. record must be aligned to eight bytes, as
 // allocations and ring-buffer samples are, and stay untouched while the result is in use.
-func Decode[T ConnRecord | PacketEvent | PayloadRecord](record []byte) (*T, error) {
+func Decode[T ConnRecord | PacketEvent | PayloadRecord | TaskRecord | ListenerRecord](record []byte) (*T, error) {
 	var zero T
 	if uintptr(len(record)) < unsafe.Sizeof(zero) {
 		return nil, fmt.Errorf("%w: kind %d has %d bytes, %T needs %d",

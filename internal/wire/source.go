@@ -64,6 +64,8 @@ type Collection struct {
 	Counts   []Count
 	Stages   []StageTimes // since the collection before
 	Stats    KernelStats
+	// Namespaces are read just before, if that was asked for.
+	Namespaces []NamespaceCounters
 }
 
 // Count is how often the kernel saw what its key describes, since the start.
@@ -110,6 +112,8 @@ type Facts interface {
 	CgroupPath(id uint64) (path string, ok bool)
 	// Process describes a live process.
 	Process(tgid uint32) (process Process, ok bool)
+	// Namespace tells whose a network namespace is, by inode number.
+	Namespace(inode uint32) (namespace Namespace, ok bool)
 	// Symbol names a kernel address.
 	Symbol(address uint64) (symbol Symbol, ok bool)
 	// EnumName gives the name of an enum's value as the running kernel has it, such as

@@ -96,6 +96,12 @@ const (
 	StageLossKinds   = 4
 )
 
+// Values of enum task_flags of bpf/wire.h.
+const (
+	TaskKernel  = 1
+	TaskInScope = 2
+)
+
 // Values of enum tcp_fields of bpf/wire.h.
 const (
 	TCPSequence = 1
@@ -178,6 +184,22 @@ type Histogram struct {
 // HistogramSize is the size of struct histogram in the kernel, in bytes.
 const HistogramSize = 1040
 
+// ListenerRecord is struct listener_record of bpf/wire.h.
+type ListenerRecord struct {
+	_          structs.HostLayout
+	Socket     uint64
+	Netns      uint32
+	Backlog    uint32
+	MaxBacklog uint32
+	Drops      uint32
+	Port       uint16
+	Family     uint16
+	Pad        uint32
+}
+
+// ListenerRecordSize is the size of struct listener_record in the kernel, in bytes.
+const ListenerRecordSize = 32
+
 // OwnerRef is struct owner_ref of bpf/wire.h.
 type OwnerRef struct {
 	_        structs.HostLayout
@@ -243,6 +265,16 @@ type PayloadRecord struct {
 // PayloadRecordSize is the size of struct payload_record in the kernel, in bytes.
 const PayloadRecordSize = 88
 
+// QueueBytes is struct queue_bytes of bpf/wire.h.
+type QueueBytes struct {
+	_        structs.HostLayout
+	Receive  uint64
+	Transmit uint64
+}
+
+// QueueBytesSize is the size of struct queue_bytes in the kernel, in bytes.
+const QueueBytesSize = 16
+
 // RecordHeader is struct record_header of bpf/wire.h.
 type RecordHeader struct {
 	_      structs.HostLayout
@@ -276,3 +308,18 @@ type StageKey struct {
 
 // StageKeySize is the size of struct stage_key in the kernel, in bytes.
 const StageKeySize = 16
+
+// TaskRecord is struct task_record of bpf/wire.h.
+type TaskRecord struct {
+	_           structs.HostLayout
+	CgroupID    uint64
+	NetnsCookie uint64
+	StartNs     uint64
+	Netns       uint32
+	TGID        uint32
+	Flags       uint32
+	Pad         uint32
+}
+
+// TaskRecordSize is the size of struct task_record in the kernel, in bytes.
+const TaskRecordSize = 40

@@ -10,58 +10,49 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
-
-	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
-// snapshotter reads all live connections through an iterator over their storage.
-type snapshotter struct {
-	iterator *link.Iter
-	buffer   []byte
+// iterator reads what a program writes for each object of its kind.
+type iterator struct {
+	link   *link.Iter
+	buffer []byte
 }
 
-// connMap is the map that holds the state of connections.
-func (l *loader) connMap() *ebpf.Map {
-	if l.byAddress {
-		return l.shared("conns_by_socket")
-	}
-	return l.shared("conns")
-}
-
-func newSnapshotter(s *served, conns *ebpf.Map) (*snapshotter, error) {
+// newIterator makes the iterator of a capability that has one program; over is the map to walk, if it is one.
+func newIterator(s *served, over *ebpf.Map) (*iterator, error) {
 	for _, program := range s.programs {
-		iterator, err := link.AttachIter(link.IterOptions{Program: program, Map: conns})
+		l, err := link.AttachIter(link.IterOptions{Program: program, Map: over})
 		if err != nil {
 			return nil, err
 		}
-		// One read of the iterator fills at most its own buffer of eight pages.
-		return &snapshotter{iterator: iterator, buffer: make([]byte, 64<<10)}, nil
+		// One read of an iterator fills at most its own buffer of eight pages.
+		return &iterator{link: l, buffer: make([]byte, 64<<10)}, nil
 	}
 	return nil, errors.New("no program")
 }
 
-// each calls handler.Conn for every live connection.
-func (s *snapshotter) each(handler wire.Handler) error {
-	reader, err := s.iterator.Open()
+// each walks all objects and hands over what was written, record by record.
+func (i *iterator) each(size int, record func([]byte) error) error {
+	reader, err := i.link.Open()
 	if err != nil {
 		return err
 	}
 	defer reader.Close()
 	held := 0 // bytes of an incomplete record at the start of the buffer
 	for {
-		n, err := reader.Read(s.buffer[held:])
+		n, err := reader.Read(i.buffer[held:])
 		held += n
 		used := 0
-		for ; held-used >= wire.ConnRecordSize; used += wire.ConnRecordSize {
-			if err := wire.Dispatch(s.buffer[used:used+wire.ConnRecordSize], handler); err != nil {
+		for ; held-used >= size; used += size {
+			if err := record(i.buffer[used : used+size]); err != nil {
 				return err
 			}
 		}
-		held = copy(s.buffer, s.buffer[used:held])
+		held = copy(i.buffer, i.buffer[used:held])
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
-		case errors.Is(err, unix.EAGAIN):
+		case errors.Is(err, unix.EAGAIN): // after a million objects without output
 			continue
 		}
 		if err != nil {
@@ -70,7 +61,15 @@ func (s *snapshotter) each(handler wire.Handler) error {
 	}
 }
 
-func (s *snapshotter) close() { s.iterator.Close() }
+func (i *iterator) close() { i.link.Close() }
+
+// connMap is the map that holds the state of connections.
+func (l *loader) connMap() *ebpf.Map {
+	if l.byAddress {
+		return l.shared("conns_by_socket")
+	}
+	return l.shared("conns")
+}
 
 // adopt runs the two programs of the adoption once each over all files of all processes.
 func (s *source) adopt() error {
