@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 func TestResetsAgreeWithNstat(t *testing.T) {
@@ -124,13 +123,6 @@ func (n *network) overflow(t *testing.T, port uint16) (reset int) {
 
 func isEstablished(t *testing.T, conn *net.TCPConn) bool {
 	t.Helper()
-	raw, err := conn.SyscallConn()
-	require.NoError(t, err)
-	var info *unix.TCPInfo
-	require.NoError(t, raw.Control(func(fd uintptr) {
-		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-	}))
-	require.NoError(t, err)
 	const established = 1
-	return info.State == established
+	return tcpInfo(t, conn).State == established
 }
