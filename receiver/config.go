@@ -116,12 +116,27 @@ type HTTPConfig struct {
 	Query bool `mapstructure:"query"`
 	// Headers are the only header fields whose values leave the parser.
 	Headers []string `mapstructure:"headers"`
+	// MaxConnections bounds the connections whose calls are followed at once. Those that speak something else
+	// do not count.
+	MaxConnections int `mapstructure:"max_connections"`
+	// MaxBytes bounds the memory of calls in flight: what waits for missing bytes, unfinished heads, HPACK tables,
+	// the text of calls; MaxBytesPerConnection that of one connection.
+	MaxBytes              int `mapstructure:"max_bytes"`
+	MaxBytesPerConnection int `mapstructure:"max_bytes_per_connection"`
+	// MaxStreams bounds the calls of one connection that are in flight at once, pipelined or as HTTP/2 streams.
+	MaxStreams int `mapstructure:"max_streams"`
 }
 
 // SpansConfig chooses which calls become spans. Metrics are made of all calls, whatever is set here.
 type SpansConfig struct {
 	Ratio     float64 `mapstructure:"ratio"`      // share of calls, the same ones at both ends, 0 to 1
-	PerSecond float64 `mapstructure:"per_second"` // upper limit, 0: no spans
+	PerSecond float64 `mapstructure:"per_second"` // upper limit of all, 0: no spans
+	// KeepErrors makes spans of failed calls whatever Ratio says: without an answer, with a status of 400 or more,
+	// with a gRPC status other than OK. Both ends keep the same ones but for those that one end gave up.
+	KeepErrors bool `mapstructure:"keep_errors"`
+	// KeepSlowerThan makes spans of calls that took longer whatever Ratio says; 0: of none. Each end goes by the
+	// duration that it sees, the client's being the longer one.
+	KeepSlowerThan time.Duration `mapstructure:"keep_slower_than"`
 }
 
 // TraceConfig is how spans of one call, seen at its two ends, find each other without a header.
@@ -223,6 +238,8 @@ func createDefaultConfig() component.Config {
 			Enabled:      true,
 			CaptureBytes: 4096,
 			Spans:        SpansConfig{Ratio: 1, PerSecond: 1000},
+
+			MaxConnections: 65536, MaxBytes: 32 << 20, MaxBytesPerConnection: 1 << 20, MaxStreams: 1024,
 		},
 		Trace: TraceConfig{
 			Enabled: true,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
 )
@@ -57,7 +58,17 @@ func engineConfig(c *Config, version string) engine.Config {
 			Attributes:      c.MetricAttributes,
 			Query:           c.HTTP.Query,
 		},
-		Trace:  engine.Trace{Ratio: c.HTTP.Spans.Ratio, PerSecond: c.HTTP.Spans.PerSecond},
+		L7: l7.Options{
+			MaxConnections:        c.HTTP.MaxConnections,
+			MaxBytes:              c.HTTP.MaxBytes,
+			MaxBytesPerConnection: c.HTTP.MaxBytesPerConnection,
+			MaxPending:            c.HTTP.MaxStreams,
+			MaxStreams:            c.HTTP.MaxStreams,
+		},
+		Trace: engine.Trace{
+			Ratio: c.HTTP.Spans.Ratio, PerSecond: c.HTTP.Spans.PerSecond,
+			KeepErrors: c.HTTP.Spans.KeepErrors, KeepSlowerThan: c.HTTP.Spans.KeepSlowerThan,
+		},
 		Record: c.Record.path(),
 		Replay: c.Replay.path(),
 	}

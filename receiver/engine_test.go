@@ -26,7 +26,8 @@ drops: {stack: false, events_per_second: 10}
 resets: {enabled: false}
 retransmits: {events_per_second: 0}
 flows: {max: 1000}
-http: {capture_bytes: 1024, query: true, headers: [X-Request-ID], spans: {ratio: 0.5, per_second: 20}}
+http: {capture_bytes: 1024, query: true, headers: [X-Request-ID], max_connections: 7, max_bytes: 400000,
+  max_bytes_per_connection: 300000, max_streams: 9, spans: {ratio: 0.5, per_second: 20, keep_errors: true, keep_slower_than: 2s}}
 trace: {join_networks: [10.0.0.0/8]}
 metrics: {network.tcp.rtt: {enabled: false}, network.io: {enabled: true}}
 counters: {groups: [tcp], complete: true, skip_host_interfaces: [veth*]}
@@ -56,7 +57,10 @@ ring_buffer: {size: 1048576}
 			RingBytes:  1 << 20,
 			AvoidHooks: []string{"fexit"},
 		},
-		L7: l7.Options{Headers: []string{"x-request-id"}},
+		L7: l7.Options{
+			Headers: []string{"x-request-id"}, MaxConnections: 7, MaxBytes: 400000, MaxBytesPerConnection: 300000,
+			MaxPending: 9, MaxStreams: 9,
+		},
 		OTLP: otlp.Options{
 			Version:         "1.2.3",
 			Disabled:        map[string]bool{"network.tcp.rtt": true, "network.io": false},
@@ -66,7 +70,8 @@ ring_buffer: {size: 1048576}
 			Flows:           &conn.FlowLimits{PerOwner: 500, Total: 1000},
 		},
 		Trace: engine.Trace{
-			Ratio: 0.5, PerSecond: 20, JoinNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+			Ratio: 0.5, PerSecond: 20, KeepErrors: true, KeepSlowerThan: 2 * time.Second,
+			JoinNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		},
 		Record: "/tmp/recording",
 	}, engineConfig(config, "1.2.3"))

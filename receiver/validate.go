@@ -27,6 +27,8 @@ const (
 	// A ring buffer must be a multiple of the page size, and pages have up to 64 KiB (arm64).
 	minRingBuffer = 64 << 10
 	maxRingBuffer = 1 << 30
+	// A request line, both HPACK tables of a connection and a head that is in pieces find room in it.
+	minCallBytes = 256 << 10
 )
 
 // hookKinds are the program kinds that a hook's name begins with.
@@ -129,6 +131,22 @@ func (c *HTTPConfig) validate(p *problems) {
 		p.add("http::spans::ratio", c.Spans.Ratio, "use 0 (no spans) to 1 (every call)")
 	}
 	validateRate(p, "http::spans::per_second", c.Spans.PerSecond, "to have the metrics but no spans")
+	if c.Spans.KeepSlowerThan < 0 {
+		p.add("http::spans::keep_slower_than", c.Spans.KeepSlowerThan, "use a duration such as 500ms, 0s to keep none for that")
+	}
+	for _, limit := range []struct {
+		key          string
+		value, least int
+	}{
+		{"http::max_connections", c.MaxConnections, 1},
+		{"http::max_bytes", c.MaxBytes, minCallBytes},
+		{"http::max_bytes_per_connection", c.MaxBytesPerConnection, minCallBytes},
+		{"http::max_streams", c.MaxStreams, 1},
+	} {
+		if limit.value < limit.least {
+			p.add(limit.key, limit.value, "use %d or more; to follow no calls at all, http::enabled: false", limit.least)
+		}
+	}
 	for i, header := range c.Headers {
 		if !isToken(header) {
 			p.add(index("http::headers", i), header,

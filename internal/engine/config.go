@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
@@ -28,8 +29,12 @@ type Trace struct {
 	// Ratio of calls that become spans, 0 to 1. Chosen by trace id, so that both ends of a call and all
 	// that belongs to its trace fare alike.
 	Ratio float64
-	// PerSecond is how many calls become spans at most; 0: none.
+	// PerSecond is how many calls become spans at most, those that are kept included; 0: none.
 	PerSecond float64
+	// KeepErrors makes spans of calls that failed, whatever Ratio says: see failed.
+	KeepErrors bool
+	// KeepSlowerThan makes spans of calls that took longer, whatever Ratio says; 0: of none.
+	KeepSlowerThan time.Duration
 	// JoinNetworks are where a peer's client span can be expected to exist: a server span names the
 	// derived client span as its parent only for clients from there.
 	JoinNetworks []netip.Prefix

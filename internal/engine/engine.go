@@ -46,7 +46,7 @@ type Stats struct {
 type SpanStats struct {
 	Calls     uint64
 	Spans     uint64
-	Unsampled uint64 // left out by Trace.Ratio
+	Unsampled uint64 // left out by Trace.Ratio, and not kept
 	OverLimit uint64 // left out by Trace.PerSecond
 	Unwanted  uint64 // no traces pipeline
 }

@@ -171,7 +171,7 @@ func (p *pipeline) call(call *l7.Call) {
 		p.stats.Spans.Unwanted++
 		return
 	}
-	switch p.sampler.decide(identity.TraceID, call.EndNs) {
+	switch p.sampler.decide(identity.TraceID, call) {
 	case unsampled:
 		p.stats.Spans.Unsampled++
 		return

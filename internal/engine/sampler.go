@@ -30,12 +30,14 @@ type sampler struct {
 	intervalNs uint64 // per span; 0: none at all
 	fullAtNs   uint64 // when the bucket of one second's spans will be full again
 	nowNs      uint64 // latest end of a call: one may be told of long after it ended
+	keepErrors bool
+	keepNs     uint64 // calls that took longer are kept; 0: none
 }
 
 const randomBits = 1<<56 - 1
 
 func newSampler(trace Trace) sampler {
-	s := sampler{networks: trace.JoinNetworks}
+	s := sampler{networks: trace.JoinNetworks, keepErrors: trace.KeepErrors, keepNs: uint64(max(0, trace.KeepSlowerThan))}
 	s.threshold = uint64(math.Round((1 - trace.Ratio) * (randomBits + 1)))
 	if trace.PerSecond > 0 {
 		s.intervalNs = max(1, uint64(float64(time.Second)/trace.PerSecond))
@@ -43,10 +45,11 @@ func newSampler(trace Trace) sampler {
 	return s
 }
 
-func (s *sampler) decide(trace [16]byte, nowNs uint64) decision {
-	if !s.samples(trace) {
+func (s *sampler) decide(trace [16]byte, call *l7.Call) decision {
+	if !s.samples(trace) && !s.keeps(call) {
 		return unsampled
 	}
+	nowNs := call.EndNs
 	if s.intervalNs == 0 {
 		return overLimit
 	}
@@ -62,6 +65,22 @@ func (s *sampler) decide(trace [16]byte, nowNs uint64) decision {
 // samples says whether the calls of a trace become spans, the limit aside.
 func (s *sampler) samples(trace [16]byte) bool {
 	return binary.BigEndian.Uint64(trace[8:])&randomBits >= s.threshold
+}
+
+// keeps says whether a call becomes a span for what it is. Both ends see the same status, so that both keep a
+// call that failed. Who gave up waiting, and how long that took, each end sees for itself: of a call that the
+// client cancelled, or that the network made slow, the client's span may be all there is.
+func (s *sampler) keeps(call *l7.Call) bool {
+	if s.keepErrors && failed(call) {
+		return true
+	}
+	return s.keepNs > 0 && call.StartNs != 0 && call.EndNs > call.StartNs && call.EndNs-call.StartNs > s.keepNs
+}
+
+// failed says whether a call is an error in the eyes of its client, who takes more for one than the server does
+// (a 404, INVALID_ARGUMENT): so both ends agree.
+func failed(call *l7.Call) bool {
+	return call.Error != "" || call.Status >= 400 || call.RPCStatus != "" && call.RPCStatus != "OK"
 }
 
 // identify gives a call's span its ids. They follow from what both ends of the connection know (see

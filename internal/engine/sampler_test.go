@@ -3,6 +3,7 @@ package engine
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 
@@ -18,12 +19,15 @@ func traces(n int) [][16]byte {
 	return ids
 }
 
+// ended is a call that ended then.
+func ended(timeNs uint64) *l7.Call { return &l7.Call{EndNs: timeNs, Status: 200} }
+
 func TestARatioKeepsThatShareOfTraces(t *testing.T) {
 	for _, ratio := range []float64{0, 0.1, 0.5, 1} {
 		s := newSampler(Trace{Ratio: ratio, PerSecond: 1e9})
 		kept := 0
 		for i, id := range traces(20000) {
-			if s.decide(id, uint64(i)*1000) == sampled {
+			if s.decide(id, ended(uint64(i)*1000)) == sampled {
 				kept++
 			}
 		}
@@ -34,8 +38,8 @@ func TestARatioKeepsThatShareOfTraces(t *testing.T) {
 func TestALargerRatioKeepsWhatASmallerOneKeeps(t *testing.T) {
 	small, large := newSampler(Trace{Ratio: 0.2, PerSecond: 1e9}), newSampler(Trace{Ratio: 0.3, PerSecond: 1e9})
 	for i, id := range traces(5000) {
-		if small.decide(id, uint64(i)*1000) == sampled {
-			assert.Equal(t, sampled, large.decide(id, uint64(i)*1000))
+		if small.decide(id, ended(uint64(i)*1000)) == sampled {
+			assert.Equal(t, sampled, large.decide(id, ended(uint64(i)*1000)))
 		}
 	}
 }
@@ -45,7 +49,7 @@ func TestPerSecondBoundsSpansInEachSecond(t *testing.T) {
 	s := newSampler(Trace{Ratio: 1, PerSecond: perSecond})
 	kept := 0
 	for i, id := range traces(10000) { // ten seconds, a thousand calls in each
-		if s.decide(id, 1e9+uint64(i)*1e6) == sampled {
+		if s.decide(id, ended(1e9+uint64(i)*1e6)) == sampled {
 			kept++
 		}
 	}
@@ -56,13 +60,13 @@ func TestPerSecondBoundsSpansInEachSecond(t *testing.T) {
 func TestACallThatIsToldOfLateIsNotOverTheLimit(t *testing.T) {
 	s := newSampler(Trace{Ratio: 1, PerSecond: 100})
 	ids := traces(2)
-	assert.Equal(t, sampled, s.decide(ids[0], 60e9))
-	assert.Equal(t, sampled, s.decide(ids[1], 1e9))
+	assert.Equal(t, sampled, s.decide(ids[0], ended(60e9)))
+	assert.Equal(t, sampled, s.decide(ids[1], ended(1e9)))
 }
 
 func TestZeroPerSecondMakesNoSpan(t *testing.T) {
 	s := newSampler(Trace{Ratio: 1})
-	assert.Equal(t, overLimit, s.decide([16]byte{1: 0xff, 9: 0xff}, 1))
+	assert.Equal(t, overLimit, s.decide([16]byte{1: 0xff, 9: 0xff}, ended(1)))
 }
 
 func TestACallWithoutSharedKnowledgeHasIdsOfItsOwn(t *testing.T) {
@@ -85,4 +89,39 @@ func TestACarriedTraceIsKept(t *testing.T) {
 	assert.Equal(t, byte(0xb7), client.ParentID[0])
 	assert.Equal(t, "a=b", client.TraceState)
 	assert.EqualValues(t, 1, client.Flags)
+}
+
+func TestErrorsAndSlowCallsAreKeptBeyondTheRatio(t *testing.T) {
+	s := newSampler(Trace{PerSecond: 1e9, KeepErrors: true, KeepSlowerThan: time.Second})
+	for name, test := range map[string]struct {
+		call l7.Call
+		want decision
+	}{
+		"fine":                    {l7.Call{Status: 200, StartNs: 1, EndNs: 1e9}, unsampled},
+		"redirected":              {l7.Call{Status: 302, StartNs: 1, EndNs: 2}, unsampled},
+		"gRPC that is fine":       {l7.Call{Status: 200, RPC: "grpc", RPCStatus: "OK"}, unsampled},
+		"server error":            {l7.Call{Status: 500}, sampled},
+		"client error":            {l7.Call{Status: 404}, sampled},
+		"client error, server":    {l7.Call{Status: 404, Server: true}, sampled},
+		"gRPC error":              {l7.Call{Status: 200, RPC: "grpc", RPCStatus: "NOT_FOUND", Server: true}, sampled},
+		"no answer":               {l7.Call{Error: "ECONNRESET"}, sampled},
+		"slow":                    {l7.Call{Status: 200, StartNs: 1, EndNs: 2 + 1e9}, sampled},
+		"of which no start known": {l7.Call{Status: 200, EndNs: 2 + 1e9}, unsampled},
+		"of which no end is":      {l7.Call{Status: 200, StartNs: 2 + 1e9}, unsampled},
+	} {
+		assert.Equal(t, test.want, s.decide([16]byte{}, &test.call), name)
+	}
+	plain := newSampler(Trace{PerSecond: 1e9})
+	assert.Equal(t, unsampled, plain.decide([16]byte{}, &l7.Call{Status: 500, StartNs: 1, EndNs: 1e12}))
+}
+
+func TestWhatIsKeptIsBoundedPerSecondToo(t *testing.T) {
+	s := newSampler(Trace{PerSecond: 10, KeepErrors: true})
+	kept := 0
+	for i, id := range traces(1000) {
+		if s.decide(id, &l7.Call{Status: 500, EndNs: uint64(i) * 1e6}) == sampled {
+			kept++
+		}
+	}
+	assert.InDelta(t, 20, kept, 2)
 }

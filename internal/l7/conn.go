@@ -34,6 +34,7 @@ type conn struct {
 	t          *Tracker
 	id         uint64
 	index      int // in Tracker.active
+	held       int // bytes that the pool has lent for it
 	directions [2]direction
 	requests   uint8 // which direction carries the requests
 	verdict    verdict
@@ -97,7 +98,7 @@ func (c *conn) push(side int, seg stream.Segment) {
 }
 
 func (c *conn) hold(d *direction, seg stream.Segment) {
-	if !d.stream.Hold(seg, c.t.pool, c.t.options.MaxBytesPerConnection) {
+	if !d.stream.Hold(seg, c.t.pool, c.t.options.MaxBytesPerConnection/4) {
 		c.t.stats.GivenUp[BytesFull]++
 	}
 }

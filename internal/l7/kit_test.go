@@ -137,6 +137,7 @@ func balanced(t testing.TB, tracker *Tracker) {
 	require.Zero(t, s.Connections)
 	require.Zero(t, s.HeldBytes)
 	require.Zero(t, len(tracker.active))
+	require.Zero(t, len(tracker.marks))
 }
 
 func clone(c *Call) Call {

@@ -167,3 +167,75 @@ func TestLinesOfAMebibyte(t *testing.T) {
 		})
 	}
 }
+
+func TestConnectionsOfOtherProtocolsDoNotUseUpTheLimit(t *testing.T) {
+	s := newServer(Options{MaxConnections: 2})
+	for id := range uint64(7) {
+		s.Mark(100+id, Origin{}) // never says anything
+		for i := range uint64(missesFresh) {
+			s.says(id, i, ">\x16\x03\x01")
+		}
+	}
+	require.EqualValues(t, 7, s.Stats().Opaque)
+	require.Zero(t, len(s.active))
+	s.says(8, 10, get)
+	s.says(8, 11, ok)
+	s.says(9, 12, get)
+	require.Equal(t, []string{got}, briefs(s.calls))
+	require.Zero(t, s.Stats().GivenUp[ConnectionsFull])
+	require.Equal(t, 9, s.Stats().Connections)
+	for id := range uint64(110) {
+		s.Close(id, 20, "")
+	}
+	balanced(t, s.Tracker)
+}
+
+func TestOfConnectionsOfOtherProtocolsTheOldestAreForgotten(t *testing.T) {
+	s := newServer(Options{MaxConnections: 1})
+	for id := range uint64(100) {
+		for i := range uint64(missesFresh) {
+			s.says(id, i, ">\x16\x03\x01")
+		}
+		require.LessOrEqual(t, s.Stats().Connections, remembered)
+	}
+	opaque := s.Stats().Opaque
+	s.says(99, 9, ">\x17")
+	require.Equal(t, opaque, s.Stats().Opaque, "the newest is remembered")
+	for id := range uint64(100) {
+		s.Close(id, 20, "")
+	}
+	balanced(t, s.Tracker)
+}
+
+func TestAMarkOfWhichTheEndWasLostIsForgotten(t *testing.T) {
+	s := newServer(Options{})
+	s.Mark(1, Origin{})
+	s.Flush(1e18)
+	require.Len(t, s.marks, 1)
+	s.Flush(1e18 + 20*60*1e9)
+	require.Empty(t, s.marks)
+}
+
+func TestOneConnectionCannotUseUpTheMemoryOfAll(t *testing.T) {
+	s := newServer(Options{MaxBytes: 1 << 20, MaxBytesPerConnection: 64 << 10, MaxPending: 10000, MaxStreams: 10000})
+	hoard := func(id uint64, turns ...turn) {
+		for _, turn := range turns {
+			s.says(id, 1, turn)
+		}
+		require.LessOrEqual(t, s.Stats().HeldBytes, 64<<10)
+		require.NotZero(t, s.Stats().GivenUp[BytesFull])
+		s.Close(id, 2, "")
+		require.Zero(t, s.Stats().HeldBytes)
+	}
+	var pipeline []turn
+	for range 1000 {
+		pipeline = append(pipeline, turn(">GET /"+strings.Repeat("x", 200)+" HTTP/1.1\r\n\r\n"))
+	}
+	hoard(1, pipeline...)
+	f := newFrames().begin()
+	for stream := range uint32(1000) {
+		f.ask(2*stream+1, "/"+strings.Repeat("x", 200), true)
+	}
+	hoard(2, f.turns...)
+	balanced(t, s.Tracker)
+}

@@ -7,14 +7,14 @@ type Options struct {
 	// Headers are the names of header fields to capture, lower case, at most 200. Default: none.
 	Headers []string
 	// MaxConnections is how many connections are followed at once, 65536 by default. Records of others
-	// are counted and dropped.
+	// are counted and dropped. Those that turned out to be none of ours do not count.
 	MaxConnections int
-	// MaxBytesPerConnection bounds the captured bytes of one connection that wait for bytes before them,
-	// in each direction. Default 64 KiB.
-	MaxBytesPerConnection int
-	// MaxBytes bounds those bytes, unfinished header lines and the text of calls in flight over all
-	// connections. Default 32 MiB.
+	// MaxBytes bounds what is held: captured bytes that wait for bytes before them, unfinished heads, HPACK
+	// tables, the text of calls in flight. Default 32 MiB.
 	MaxBytes int
+	// MaxBytesPerConnection bounds the same of one connection; a quarter of it is for bytes that wait in one
+	// direction. Default 1 MiB.
+	MaxBytesPerConnection int
 	// MaxPending is how many pipelined requests of one connection may wait for their answers, 128 by
 	// default. The connection is given up when there are more.
 	MaxPending int
@@ -35,7 +35,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	set(&o.MaxConnections, 1<<16)
-	set(&o.MaxBytesPerConnection, 64<<10)
+	set(&o.MaxBytesPerConnection, 1<<20)
 	set(&o.MaxBytes, 32<<20)
 	set(&o.MaxPending, 128)
 	set(&o.MaxStreams, 1024)

@@ -19,9 +19,12 @@ type Tracker struct {
 	idleNs   uint64
 
 	connections map[uint64]entry
-	active      []*conn // those of connections that have one
-	sweptNs     uint64  // when entries without one were last looked through
-	lastID      uint64  // the connection of the last record: the next one is likely to be of it too
+	active      []*conn         // those of connections that have one
+	marks       map[uint64]mark // of connections that had no record yet
+	others      []uint64        // a ring of entries without one
+	oldest      int             // in others
+	sweptNs     uint64          // when entries without one, and marks, were last looked through
+	lastID      uint64          // the connection of the last record: the next one is likely to be of it too
 	last        *conn
 
 	pool          *buffer.Pool
@@ -43,6 +46,16 @@ type entry struct {
 	sinceNs uint64 // when conn was given up
 }
 
+// mark is what Mark told of a connection.
+type mark struct {
+	origin  Origin
+	sinceNs uint64 // when Flush first met it
+}
+
+// remembered is how many times MaxConnections are remembered of those connections that are not followed: not
+// yet, or not any more.
+const remembered = 4
+
 // spares is how many unused connections and exchanges are kept for reuse.
 const spares = 1024
 
@@ -56,6 +69,7 @@ func NewTracker(options Options, emit func(*Call)) *Tracker {
 		windowNs:     uint64(options.ReorderWindow),
 		idleNs:       uint64(options.IdleTimeout),
 		connections:  make(map[uint64]entry),
+		marks:        make(map[uint64]mark),
 		pool:         buffer.New(options.MaxBytes),
 		requestNames: http1.NewNames(true, options.Headers),
 	}
@@ -70,13 +84,14 @@ func NewTracker(options Options, emit func(*Call)) *Tracker {
 // Mark says how a connection begins. It is called before the connection's first record; a connection that
 // was not marked is taken to begin with its first record.
 func (t *Tracker) Mark(connID uint64, origin Origin) {
-	if _, known := t.connections[connID]; known {
+	if _, known := t.connections[connID]; known || len(t.marks) >= remembered*t.options.MaxConnections {
 		return
 	}
-	c := t.open(connID)
-	if c == nil {
-		return
-	}
+	t.marks[connID] = mark{origin: origin}
+}
+
+// takeOrigin takes what Mark told of a connection.
+func (c *conn) takeOrigin(origin *Origin) {
 	c.uncounted = origin.MidStream && !origin.Counted
 	c.midStream, c.before = origin.MidStream, [2]uint64{receive: origin.Received, transmit: origin.Sent}
 	if origin.Sequences && !origin.MidStream {
@@ -113,6 +128,7 @@ func (t *Tracker) Payload(rec *wire.PayloadRecord, data []byte) {
 			}
 		}
 		t.lastID, t.last = rec.ConnID, c
+		t.pool.Charge(&c.held, t.options.MaxBytesPerConnection)
 	}
 	c.push(side, stream.Segment{
 		Sequence: rec.Sequence,
@@ -143,11 +159,13 @@ func (t *Tracker) Totals(connID, received, sent uint64) {
 // Close ends a connection: content that lasts until then is complete, and requests without an answer are
 // emitted with closeError ("connection_closed" if that is empty).
 func (t *Tracker) Close(connID, timeNs uint64, closeError string) {
+	delete(t.marks, connID)
 	e, known := t.connections[connID]
 	if !known {
 		return
 	}
 	if c := e.conn; c != nil {
+		t.turnTo(c)
 		c.pump(timeNs, true)
 		if c.verdict == follow {
 			c.end(timeNs, closeError)
@@ -165,15 +183,12 @@ func (t *Tracker) Flush(timeNs uint64) {
 	// what is emitted for the same records must come in the same order.
 	for i := len(t.active) - 1; i >= 0; i-- {
 		c := t.active[i]
+		t.turnTo(c)
 		c.pump(timeNs, false)
 		switch {
 		case c.verdict != follow:
 			t.retire(c, timeNs)
 		case c.lastNs+t.idleNs < timeNs:
-			if c.lastNs == 0 { // marked, and no record yet
-				c.lastNs = timeNs
-				continue
-			}
 			t.stats.GivenUp[Idle]++
 			c.abandonHTTP2()
 			c.unpair(len(c.queue))
@@ -192,7 +207,21 @@ func (t *Tracker) Flush(timeNs uint64) {
 				delete(t.connections, id)
 			}
 		}
+		for id, m := range t.marks {
+			switch {
+			case m.sinceNs == 0:
+				t.marks[id] = mark{m.origin, timeNs}
+			case m.sinceNs+t.idleNs < timeNs:
+				delete(t.marks, id)
+			}
+		}
 	}
+}
+
+// turnTo has what follows be on the account of c, and the next record look for its connection anew.
+func (t *Tracker) turnTo(c *conn) {
+	t.last = nil
+	t.pool.Charge(&c.held, t.options.MaxBytesPerConnection)
 }
 
 // Stats are the books at this moment.
@@ -204,7 +233,7 @@ func (t *Tracker) Stats() Stats {
 }
 
 func (t *Tracker) open(id uint64) *conn {
-	if len(t.connections) >= t.options.MaxConnections {
+	if len(t.active) >= t.options.MaxConnections {
 		return nil
 	}
 	var c *conn
@@ -217,6 +246,10 @@ func (t *Tracker) open(id uint64) *conn {
 	c.index = len(t.active)
 	t.active = append(t.active, c)
 	t.connections[id] = entry{conn: c}
+	if m, marked := t.marks[id]; marked {
+		c.takeOrigin(&m.origin)
+		delete(t.marks, id)
+	}
 	return c
 }
 
@@ -225,7 +258,23 @@ func (t *Tracker) retire(c *conn, timeNs uint64) {
 	c.unpair(len(c.queue))
 	t.stats.Opaque++
 	t.connections[c.id] = entry{sinceNs: timeNs}
+	t.remember(c.id)
 	t.forget(c)
+}
+
+// remember notes the newest entry without a conn. When there are too many, the oldest is forgotten: should that
+// connection go on, it is looked at once more.
+func (t *Tracker) remember(id uint64) {
+	if len(t.others) < remembered*t.options.MaxConnections {
+		t.others = append(t.others, id)
+		return
+	}
+	old := t.others[t.oldest]
+	if e, known := t.connections[old]; known && e.conn == nil {
+		delete(t.connections, old)
+	}
+	t.others[t.oldest] = id
+	t.oldest = (t.oldest + 1) % len(t.others)
 }
 
 func (t *Tracker) forget(c *conn) {

@@ -38,7 +38,7 @@ const (
 	attrRPCMethod           = "rpc.method" // fully qualified: package.Service/Method
 	attrRPCRequestMetadata  = "rpc.request.metadata."
 	attrRPCResponseMetadata = "rpc.response.metadata."
-	attrRPCStatus           = "rpc.status_code"
+	attrRPCStatus           = "rpc.status_code" // as of 1.44; rpc.response.status_code before
 	attrRPCSystem           = "rpc.system.name"
 	attrServerAddress       = "server.address"
 	attrServerPort          = "server.port"

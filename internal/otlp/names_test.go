@@ -35,6 +35,8 @@ func TestNamesAreThoseOfTheConventions(t *testing.T) {
 		attrProtocolVersion:    semconv.NetworkProtocolVersionKey,
 		attrRequestBodySize:    semconv.HTTPRequestBodySizeKey,
 		attrResponseBodySize:   semconv.HTTPResponseBodySizeKey,
+		attrRPCMethod:          semconv.RPCMethodKey,
+		attrRPCSystem:          semconv.RPCSystemNameKey,
 		attrServerAddress:      semconv.ServerAddressKey,
 		attrServerPort:         semconv.ServerPortKey,
 		attrServiceName:        semconv.ServiceNameKey,
