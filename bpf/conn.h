@@ -29,17 +29,16 @@ struct conn {
 	__u8 comm[16];
 	/* payload.bpf.c */
 	__u8 l7;
-	__u8 undecided;	      /* calls whose bytes did not tell the protocol */
 	__u8 burst_direction; /* of the last call */
-	__u8 pad;
-	__u32 burst;	     /* bytes moved since the direction changed */
-	__u64 send_ns;	     /* when the send call that is under way began; 0: none is */
-	__u32 send_sequence; /* and where in the stream */
+	__u8 undecided[2];    /* by direction, calls in a row whose bytes did not tell the protocol */
+	__u32 burst;	      /* bytes moved since the direction changed */
+	__u64 send_ns;	      /* when the send call that is under way began; 0: none is */
+	__u32 send_sequence;  /* and where in the stream */
 	/* times.bpf.c */
-	__u32 arrived_sequence; /* first byte of the newest packet that came when nothing was unread */
-	__u64 arrived_ns;	/* when it came from the device */
-	__u64 queued_ns;	/* and to TCP; 0: none did */
-	__u64 departed_ns;	/* when bytes were last given to a device for the first time; 0: none were */
+	__u32 arrived_sequence;	 /* first byte of the newest packet that came when nothing was unread */
+	__u64 arrived_ns;	 /* when it came from the device */
+	__u64 queued_ns;	 /* and to TCP; 0: none did */
+	__u64 departed_ns;	 /* when bytes were last given to a device for the first time; 0: none were */
 	__u32 departed_sequence; /* the one after them */
 	__u32 arrived_end;	 /* after that packet's last byte */
 };

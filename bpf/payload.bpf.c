@@ -34,6 +34,8 @@ enum { SEND, RECEIVE };
 #define MAX_RECORDS 16 /* of one call */
 #define PEEK_BYTES 16
 #define UNDECIDED_MAX 32
+#define UNDECIDED_MAX_HTTP2 250
+#define FRAMED 255 /* instead of a count: calls of this direction began with HTTP/2 frames */
 
 /* Set by the loader. */
 volatile const __u32 capture_bytes = 4096;
@@ -97,6 +99,13 @@ static __always_inline bool is_http2(const __u8 *bytes, __u32 length, bool first
 	return false;
 }
 
+/* The header of a DATA frame, for a connection of which it is thought that it speaks HTTP/2. */
+static __always_inline bool is_http2_data(const __u8 *bytes, __u32 length)
+{
+	return length >= 9 && !bytes[0] && !bytes[3] && !(bytes[4] & ~9) && !(bytes[5] & 0x80) &&
+	       (bytes[5] | bytes[6] | bytes[7] | bytes[8]);
+}
+
 /* The position of the stream after the call, in sequence numbers. A call that reads the last byte may have
  * gone past the FIN as well. */
 static __always_inline __u32 position(struct tcp_sock *tp, int direction, const bool typed)
@@ -121,6 +130,15 @@ static __always_inline void announce(struct conn *conn, struct sock *sk, struct 
 	conn_fill(record, RECORD_CONN_OPEN, now, conn, sk, tp, typed);
 	record_submit(record, RECORD_CONN_OPEN);
 	conn->announced = 1;
+}
+
+/* Counts a call that did not tell; false after so many. */
+static __always_inline bool still_undecided(struct conn *conn, int direction, __u8 most)
+{
+	if (conn->undecided[direction] == most)
+		return false;
+	conn->undecided[direction]++;
+	return true;
 }
 
 /* What the call moved is HTTP's, or may still turn out to be. */
@@ -151,7 +169,7 @@ static __always_inline bool classify(struct conn *conn, const struct buffer *buf
 	}
 	/* A connection seen from its start begins with a request; one joined later may be inside a body, and of
 	 * bytes that cannot be read nothing is known. */
-	if ((peeked && !(conn->flags & CONN_ADOPTED)) || ++conn->undecided > UNDECIDED_MAX)
+	if ((peeked && !(conn->flags & CONN_ADOPTED)) || !still_undecided(conn, direction, UNDECIDED_MAX))
 		conn->l7 = L7_OTHER;
 	return false;
 }
@@ -231,6 +249,24 @@ static __always_inline void payload_times(struct payload_record *record, struct 
 	record->queued_ns = queued;
 	record->arrived_ns = arrived;
 	record->arrived_end = end;
+}
+
+/* What was taken for HTTP may be another protocol of which some call began alike. HTTP tells itself in both
+ * directions: with nearly each burst, and HTTP/2 now and then, for a call may begin anywhere in a long DATA frame. */
+static __always_inline void doubt(struct conn *conn, const __u8 *data, __u32 captured, int direction)
+{
+	if (conn->l7 == L7_HTTP2) {
+		if (!(conn->flags & CONN_ADOPTED) || conn->undecided[direction] == FRAMED)
+			return;
+		if (is_http2(data, captured, false) || is_http2_data(data, captured))
+			conn->undecided[direction] = FRAMED;
+		else if (!still_undecided(conn, direction, UNDECIDED_MAX_HTTP2))
+			conn->l7 = L7_OTHER;
+	} else if (is_http(data, captured < PEEK_BYTES ? captured : PEEK_BYTES)) {
+		conn->undecided[direction] = 0;
+	} else if (!still_undecided(conn, direction, UNDECIDED_MAX)) {
+		conn->l7 = L7_OTHER;
+	}
 }
 
 static __always_inline void payload_fill(struct payload_record *record, struct conn *conn, struct tcp_sock *tp,
@@ -322,6 +358,7 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 	__u32 room = conn->burst < limit ? limit - conn->burst : 0;
 	conn->burst = conn->burst + length < conn->burst ? ~0U : conn->burst + length;
 	__u32 wanted = length < room ? length : room;
+	bool begins = room == limit;
 	__u64 time = started ? started : now;
 
 	if (!wanted || !buffer_readable(buffer)) {
@@ -354,8 +391,12 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 	scratch->failed = 0;
 	for (__u32 i = 0; i < MAX_RECORDS; i++) {
 		int more = payload_next(direction, i == MAX_RECORDS - 1);
-		if (!i && switches(scratch->data, scratch->done))
-			conn->l7 = L7_UNKNOWN; /* the next call tells: HTTP/2, or nothing that is parsed */
+		if (!i) {
+			if (begins)
+				doubt(conn, scratch->data, scratch->done, direction);
+			if (switches(scratch->data, scratch->done))
+				conn->l7 = L7_UNKNOWN; /* the next call tells: HTTP/2, or nothing that is parsed */
+		}
 		if (!more)
 			break;
 	}
