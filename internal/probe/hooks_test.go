@@ -33,7 +33,10 @@ var since = map[string]struct{ amd64, arm64 release }{
 }
 
 // readsNoState: these programs load wherever connections keep their state.
-var readsNoState = map[string]bool{"iter/bpf_sk_storage_map": true, "tp_btf/tcp_retransmit_synack": true}
+var readsNoState = map[string]bool{
+	"iter/bpf_sk_storage_map": true, "tp_btf/tcp_retransmit_synack": true,
+	"tp_btf/tcp_probe+skb_copy_datagram_iovec": true, "tp_btf/net_dev_queue+net_dev_start_xmit+net_dev_xmit": true,
+}
 
 // promised: must this kernel take the hook?
 func promised(h report.Hook) bool {
