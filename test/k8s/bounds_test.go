@@ -35,7 +35,7 @@ func TestTheServiceStartsWithinItsBounds(t *testing.T) {
 	config := watchNothing(t)
 	service := contain(t, func(spec object) {
 		process, linux := spec["process"].(object), spec["linux"].(object)
-		process["args"] = []string{"/otelcol-ebpfnet", "--config=/etc/otelcol/config.yaml"}
+		process["args"] = []string{"--config=/etc/otelcol/config.yaml"}
 		process["user"] = object{"uid": 61184, "gid": 61184} // of the range for DynamicUser=
 		sets := object{}
 		for _, set := range []string{"bounding", "permitted", "effective", "inheritable", "ambient"} {

@@ -35,7 +35,8 @@ func (c *container) command() *exec.Cmd {
 	return contain(c.t, c.fill)
 }
 
-// contain runs the collector's image by runc, as fill says in the specification of an OCI container.
+// contain runs the collector's image by runc, as fill says in the specification of an OCI container. Its args are
+// what follows the image's entry point.
 func contain(t *testing.T, fill func(spec object)) *exec.Cmd {
 	t.Helper()
 	runc, err := exec.LookPath("runc")
@@ -43,7 +44,7 @@ func contain(t *testing.T, fill func(spec object)) *exec.Cmd {
 	bundle := t.TempDir()
 	root := filepath.Join(bundle, "rootfs")
 	require.NoError(t, os.Mkdir(root, 0o755))
-	image(t, root)
+	entryPoint := image(t, root)
 	run(t, "", runc, "spec", "--bundle", bundle)
 	file := filepath.Join(bundle, "config.json")
 	text, err := os.ReadFile(file)
@@ -55,6 +56,7 @@ func contain(t *testing.T, fill func(spec object)) *exec.Cmd {
 	delete(process, "rlimits")
 	spec["root"] = object{"path": "rootfs", "readonly": true}
 	fill(spec)
+	process["args"] = append(entryPoint, process["args"].([]string)...)
 	text, err = json.Marshal(spec)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(file, text, 0o600))
@@ -64,14 +66,37 @@ func contain(t *testing.T, fill func(spec object)) *exec.Cmd {
 	return exec.Command(runc, "--root", state, "run", "--bundle", bundle, name)
 }
 
-// image is what the Dockerfile copies from where it builds.
-func image(t *testing.T, root string) {
+// image makes what the last stage of the Dockerfile makes, of what its first stage would find here, and returns its
+// entry point.
+func image(t *testing.T, root string) (entryPoint []string) {
 	t.Helper()
-	program := filepath.Join(repository(t), "bin/otelcol-ebpfnet")
-	require.FileExists(t, program, "make build")
-	text, err := os.ReadFile(program)
+	text, err := os.ReadFile(filepath.Join(repository(t), "Dockerfile"))
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(root, "otelcol-ebpfnet"), text, 0o755))
+	_, last, found := strings.Cut(string(text), "\nFROM scratch\n")
+	require.True(t, found)
+	for line := range strings.Lines(last) {
+		instruction, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch instruction {
+		case "COPY":
+			fields := strings.Fields(rest)
+			require.Len(t, fields, 3)
+			require.Equal(t, "--from=build", fields[0])
+			from, to := fields[1], filepath.Join(root, fields[2])
+			if below, ok := strings.CutPrefix(from, "/src/"); ok {
+				from = filepath.Join(repository(t), below)
+			}
+			if strings.HasSuffix(fields[2], "/") {
+				to = filepath.Join(to, filepath.Base(from))
+			}
+			require.NoError(t, os.MkdirAll(filepath.Dir(to), 0o755))
+			content, err := os.ReadFile(from)
+			require.NoError(t, err, "make build; the certificates are those of this machine")
+			require.NoError(t, os.WriteFile(to, content, 0o755))
+		case "ENTRYPOINT":
+			require.NoError(t, json.Unmarshal([]byte(rest), &entryPoint))
+		}
+	}
+	return entryPoint
 }
 
 // fill changes the specification of a container by what the manifest says.
@@ -99,8 +124,11 @@ func (c *container) fill(spec object) {
 	if user != float64(0) { // only root keeps them
 		process["capabilities"] = object{"bounding": capabilities}
 	}
-	args := []any{"/otelcol-ebpfnet"}
-	process["args"] = append(append(args, c.spec["args"].([]any)...), "--config=/etc/otelcol/override.yaml")
+	args := []string{}
+	for _, arg := range c.spec["args"].([]any) {
+		args = append(args, arg.(string))
+	}
+	process["args"] = append(args, "--config=/etc/otelcol/override.yaml")
 	process["env"] = c.environment()
 	spec["mounts"] = append(spec["mounts"].([]any), c.mounts()...)
 

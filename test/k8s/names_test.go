@@ -159,7 +159,6 @@ func (s *shop) assertNames(got []*telemetry) {
 	seen := map[string]bool{}
 	for _, g := range got {
 		for _, resource := range g.all {
-			id, _ := resource["container.id"].(string)
 			seen[owner(resource)] = true
 			names := member{}
 			for key, value := range map[string]*string{
@@ -169,7 +168,7 @@ func (s *shop) assertNames(got []*telemetry) {
 			} {
 				*value, _ = resource[key].(string)
 			}
-			require.Equal(s.t, s.members[id], names, "%v", resource)
+			require.Equal(s.t, s.expected(resource, names.container), names, "%v", resource)
 			require.Equal(s.t, nodeName, resource["k8s.node.name"])
 		}
 	}
@@ -177,6 +176,21 @@ func (s *shop) assertNames(got []*telemetry) {
 		assert.True(s.t, seen[id], "nothing is told of %+v", member)
 	}
 	assert.True(s.t, seen["nodeproxy"])
+}
+
+// expected are the names of a resource that is of a container, or of a pod but of no container that is known: then
+// any container's name, or none, is as good.
+func (s *shop) expected(resource map[string]any, container string) member {
+	if id, ok := resource["container.id"].(string); ok {
+		return s.members[id]
+	}
+	for _, member := range s.members {
+		if member.uid == resource["k8s.pod.uid"] {
+			member.container = container
+			return member
+		}
+	}
+	return member{}
 }
 
 // assertCounts holds what is told of each container against what its program saw.
