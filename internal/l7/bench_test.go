@@ -112,7 +112,7 @@ func BenchmarkCall(b *testing.B) {
 
 type discard struct{}
 
-func (discard) Field(http1.Name, []byte) {}
+func (discard) Field(http1.Name, []byte, bool) {}
 
 func BenchmarkHead(b *testing.B) {
 	b.Run("http1", func(b *testing.B) {

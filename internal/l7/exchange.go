@@ -79,7 +79,7 @@ type fields struct {
 }
 
 // Field takes one wanted header field.
-func (f *fields) Field(name http1.Name, value []byte) {
+func (f *fields) Field(name http1.Name, value []byte, ascii bool) {
 	e := f.e
 	if e == nil {
 		return
@@ -88,7 +88,7 @@ func (f *fields) Field(name http1.Name, value []byte) {
 		e.mark(Truncated)
 		return
 	}
-	if !utf8.Valid(value) { // nothing that OTLP could carry
+	if !ascii && !utf8.Valid(value) { // nothing that OTLP could carry
 		return
 	}
 	text, ok := e.keep(value, f.t.pool)

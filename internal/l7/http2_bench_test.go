@@ -2,6 +2,7 @@ package l7
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"testing"
 
@@ -90,6 +91,83 @@ func TestNothingIsAllocatedPerStream(t *testing.T) {
 	})
 	require.Equal(t, encoding, testing.AllocsPerRun(500, x.next), "what writing the frames takes")
 	require.Greater(t, calls, 500)
+}
+
+// BenchmarkStreamOfItsOwn has a path and a trace in each call that no table holds, as most have.
+func BenchmarkStreamOfItsOwn(b *testing.B) {
+	const calls = 512
+	x := newStreams(func(*Call) {})
+	var sides [2][calls][]byte
+	for n := range calls {
+		x.head(0, true, ":method", "GET", ":scheme", "http", ":path", fmt.Sprintf("/api/v1/items/%d?fields=name,price&limit=%d", 7919*n, n),
+			":authority", "shop.example.com", "user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36", "accept", "application/json",
+			"traceparent", fmt.Sprintf("00-4bf92f3577b34da6a3ce92%010x-00f067aa0ba9%04x-01", 104729*n, n))
+		x.head(1, false, ":status", "200", "server", "nginx/1.26.0", "date", "Thu, 01 Jan 2026 00:00:00 GMT", "content-type", "application/json", "content-length", "2048")
+		_ = x.sides[1].framer.WriteData(x.stream, true, benchContent)
+		x.stream += 2
+		for i := range sides {
+			sides[i][n] = bytes.Clone(x.sides[i].out.Bytes())
+			x.sides[i].out.Reset()
+		}
+	}
+	b.Run("tracker", func(b *testing.B) {
+		told, at, id := 0, 0, uint64(1)
+		tracker := NewTracker(Options{}, func(c *Call) { told++ })
+		b.ReportAllocs()
+		for b.Loop() {
+			if at == 0 { // all on a connection, then on the next
+				tracker.Close(id, x.request.Header.TimeNs, "")
+				id++
+				for i, record := range []*wire.PayloadRecord{&x.request, &x.response} {
+					record.ConnID, record.Sequence = id, 1
+					begin := &bytes.Buffer{}
+					if i == 0 {
+						begin.WriteString(xhttp2.ClientPreface)
+					}
+					_ = xhttp2.NewFramer(begin, nil).WriteSettings()
+					record.Length, record.Captured = uint32(begin.Len()), uint32(begin.Len())
+					tracker.Payload(record, begin.Bytes())
+					record.Sequence += record.Length
+				}
+			}
+			for i, record := range []*wire.PayloadRecord{&x.request, &x.response} {
+				data := sides[i][at]
+				record.Header.TimeNs += 1e6
+				record.Length, record.Captured = uint32(len(data)), uint32(len(data))
+				tracker.Payload(record, data)
+				record.Sequence += record.Length
+			}
+			at = (at + 1) % calls
+		}
+		if told < b.N {
+			b.Fatal(told, "calls of", b.N)
+		}
+	})
+	b.Run("http2.Framer", func(b *testing.B) {
+		var readers [2]*bytes.Reader
+		var framers [2]*xhttp2.Framer
+		at := 0
+		b.ReportAllocs()
+		for b.Loop() {
+			if at == 0 {
+				for i := range framers {
+					readers[i] = bytes.NewReader(nil)
+					framers[i] = xhttp2.NewFramer(io.Discard, readers[i])
+					framers[i].SetReuseFrames()
+					framers[i].ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+				}
+			}
+			for i, n := range []int{1, 2} {
+				readers[i].Reset(sides[i][at])
+				for range n {
+					if _, err := framers[i].ReadFrame(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			}
+			at = (at + 1) % calls
+		}
+	})
 }
 
 // BenchmarkStream reads one call's two records again and again: the blocks refer to the dynamic table alone.

@@ -184,10 +184,10 @@ func (c *conn) field(st *http2Stream, f *http2.Field, answer bool) {
 	case answer || name == http1.None || name >= http1.Listed:
 	case name == http1.Host && st.Authority != "": // which :authority goes before
 	default:
-		c.t.sink.Field(name, f.Value)
+		c.t.sink.Field(name, f.Value, false)
 	}
 	if listed := f.ID >> fieldBits; listed > 0 {
-		c.t.sink.Field(http1.Listed+http1.Name(listed-1), f.Value)
+		c.t.sink.Field(http1.Listed+http1.Name(listed-1), f.Value, false)
 	}
 }
 

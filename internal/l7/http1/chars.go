@@ -41,25 +41,77 @@ const (
 
 // control finds the first control character other than HTAB, at or after from; len(b) if there is none.
 func control(b []byte, from int) int {
-	rest := b[from:]
+	end, _ := scan(b, from)
+	return end
+}
+
+// scan is control, and says whether all before that is ASCII.
+func scan(b []byte, from int) (end int, ascii bool) {
+	rest, seen := b[from:], uint64(0)
+	for len(rest) >= 16 {
+		one, two := binary.LittleEndian.Uint64(rest), binary.LittleEndian.Uint64(rest[8:])
+		if controls(one)|controls(two) != 0 {
+			break
+		}
+		seen |= one | two
+		rest = rest[16:]
+	}
 	for len(rest) >= 8 {
-		flagged := controls(binary.LittleEndian.Uint64(rest))
+		word := binary.LittleEndian.Uint64(rest)
+		flagged := controls(word)
 		if flagged == 0 {
+			seen |= word
 			rest = rest[8:]
 			continue
 		}
 		at := bits.TrailingZeros64(flagged) >> 3
+		seen |= word & (1<<(8*(at&7)) - 1)
 		if rest[at&7] != '\t' {
-			return len(b) - len(rest) + at
+			return len(b) - len(rest) + at, seen&high == 0
 		}
 		rest = rest[at+1:]
 	}
 	for i, c := range rest {
 		if c < ' ' && c != '\t' || c == 0x7f {
+			return len(b) - len(rest) + i, seen&high == 0
+		}
+		seen |= uint64(c)
+	}
+	return len(b), seen&high == 0
+}
+
+// token is the length of the token that b begins with.
+func token(b []byte) int {
+	rest := b
+	for len(rest) >= 8 {
+		flagged := notAlphanumeric(binary.LittleEndian.Uint64(rest))
+		if flagged == 0 {
+			rest = rest[8:]
+			continue
+		}
+		at := bits.TrailingZeros64(flagged) >> 3
+		if class[rest[at&7]]&isToken == 0 {
+			return len(b) - len(rest) + at
+		}
+		rest = rest[at+1:]
+	}
+	for i, c := range rest {
+		if class[c]&isToken == 0 {
 			return len(b) - len(rest) + i
 		}
 	}
 	return len(b)
+}
+
+// notAlphanumeric sets the high bit of each of eight bytes that is no letter, digit or hyphen, of which nearly
+// all names are made. Seven bits plus 0x80 less a character carry into the eighth from that character on.
+func notAlphanumeric(w uint64) uint64 {
+	seven := w & ^uint64(high)
+	folded := seven | low*0x20
+	letter := (folded + low*(0x80-'a')) &^ (folded + low*(0x80-'z'-1))
+	digit := (seven + low*(0x80-'0')) &^ (seven + low*(0x80-'9'-1))
+	other := (seven ^ low*'-') + low*0x7f
+	return (^(letter|digit)&other | w) & high
 }
 
 // controls sets the high bit of each of eight bytes that is below 0x20 or is 0x7f. Of seven bits, adding 1

@@ -91,13 +91,13 @@ func (n *Names) find(name []byte) Name {
 	return None
 }
 
-func (h *Head) field(name, value []byte, sink Sink) {
+func (h *Head) field(name, value []byte, ascii bool, sink Sink) {
 	if h.trailer {
 		return
 	}
 	if len(name) > 17 || 1<<len(name)&interesting == 0 {
 		if h.names != nil && len(h.names.listed) > 0 {
-			h.names.allowed(name, value, sink)
+			h.names.allowed(name, value, ascii, sink)
 		}
 		return
 	}
@@ -106,18 +106,18 @@ func (h *Head) field(name, value []byte, sink Sink) {
 		return
 	}
 	if known := h.names.find(name); known != None {
-		sink.Field(known, trim(value))
+		sink.Field(known, trim(value), ascii)
 	}
-	h.names.allowed(name, value, sink)
+	h.names.allowed(name, value, ascii, sink)
 }
 
 // interesting are the lengths of the names that mean something here.
 const interesting = 1<<2 | 1<<4 | 1<<7 | 1<<10 | 1<<11 | 1<<12 | 1<<14 | 1<<17
 
-func (n *Names) allowed(name, value []byte, sink Sink) {
+func (n *Names) allowed(name, value []byte, ascii bool, sink Sink) {
 	for i, listed := range n.listed {
 		if equalFold(name, listed) {
-			sink.Field(Listed+Name(i), trim(value))
+			sink.Field(Listed+Name(i), trim(value), ascii)
 			return
 		}
 	}

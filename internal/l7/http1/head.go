@@ -19,8 +19,11 @@ const (
 // maxLine is the longest line that is kept whole.
 const maxLine = MaxTarget + maxMethod + len("  HTTP/1.1\r\n")
 
-// Sink takes header fields as they are read; value is valid during the call.
-type Sink interface{ Field(name Name, value []byte) }
+// Sink takes header fields as they are read; value is valid during the call. ascii says that it is known to be
+// all ASCII.
+type Sink interface {
+	Field(name Name, value []byte, ascii bool)
+}
 
 // Head reads one message head, or the trailer section of chunked content. Reset before each.
 type Head struct {
@@ -126,20 +129,14 @@ func (h *Head) line(data []byte, sink Sink) (int, Progress) {
 		}
 		return 2, Done
 	}
-	colon := len(data)
-	for i, c := range data {
-		if class[c]&isToken == 0 {
-			colon = i
-			break
-		}
-	}
+	colon := token(data)
 	if colon == len(data) {
 		return 0, More
 	}
 	if data[colon] != ':' || colon == 0 {
 		return 0, Invalid
 	}
-	end := control(data, colon+1)
+	end, ascii := scan(data, colon+1)
 	if end+1 >= len(data) {
 		if end < len(data) && data[end] != '\r' {
 			return 0, Invalid
@@ -149,7 +146,7 @@ func (h *Head) line(data []byte, sink Sink) (int, Progress) {
 	if data[end] != '\r' || data[end+1] != '\n' {
 		return 0, Invalid
 	}
-	h.field(data[:colon], data[colon+1:end], sink)
+	h.field(data[:colon], data[colon+1:end], ascii, sink)
 	return end + 2, More
 }
 

@@ -23,9 +23,19 @@ type reading struct {
 	status         int
 	framing        Framing
 	fields         map[Name]string
+	ascii          int  // of fields
+	wrong          bool // one that is said to be, is not
 }
 
-func (r *reading) Field(name Name, value []byte) { r.fields[name] += "|" + string(value) }
+func (r *reading) Field(name Name, value []byte, ascii bool) {
+	r.fields[name] += "|" + string(value)
+	if ascii {
+		r.ascii++
+	}
+	for _, c := range value {
+		r.wrong = r.wrong || ascii && c >= 0x80
+	}
+}
 
 // read feeds data in pieces.
 func read(t testing.TB, pieces ...string) reading {
@@ -46,6 +56,7 @@ func read(t testing.TB, pieces ...string) reading {
 	r.status, r.framing, r.dropped = h.Status, h.Framing, h.Dropped
 	h.Release(pool)
 	require.Zero(t, pool.Held())
+	require.False(t, r.wrong)
 	if r.progress == Invalid {
 		r.used = 0 // how far it came depends on the pieces
 		return r
@@ -152,6 +163,25 @@ func TestLongTargetsAreCutAndLongValuesDropped(t *testing.T) {
 	}
 	require.True(t, read(t, text).cut)
 	require.Equal(t, Invalid, read(t, strings.Replace(text, " HTTP/1.1", " HTTP/1.9", 1)[:1000], strings.Replace(text, " HTTP/1.1", " HTTP/1.9", 1)[1000:]).progress)
+}
+
+func TestTokens(t *testing.T) {
+	for c := range 256 {
+		for at := range 20 {
+			b := bytes.Repeat([]byte{'a'}, 20)
+			b[at] = byte(c)
+			want := 20
+			if class[c]&isToken == 0 {
+				want = at
+			}
+			require.Equal(t, want, token(b), "%#x at %d", c, at)
+			_, ascii := scan(b, 0)
+			require.Equal(t, c < 0x80, ascii, "%#x at %d", c, at)
+		}
+	}
+	end, ascii := scan([]byte("0123456789\r\xc3\xa4 and more than that"), 0)
+	require.Equal(t, 10, end)
+	require.True(t, ascii, "what comes behind does not count")
 }
 
 func TestControls(t *testing.T) {

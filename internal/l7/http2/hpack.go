@@ -1,10 +1,6 @@
 package http2
 
-import (
-	"golang.org/x/net/http2/hpack"
-
-	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/buffer"
-)
+import "github.com/ebpfnet/ebpfnetreceiver/internal/l7/buffer"
 
 // ID tells the header fields apart that somebody wants. 0: nobody does.
 type ID uint16
@@ -40,19 +36,11 @@ type Block struct {
 	Unknown int
 
 	spans []span
-	text  text
-	name  text
+	text  []byte
+	name  []byte
 }
 
 type span struct{ start, end int }
-
-// text takes what hpack.HuffmanDecode writes.
-type text []byte
-
-func (t *text) Write(b []byte) (int, error) {
-	*t = append(*t, b...)
-	return len(b), nil
-}
 
 func (b *Block) add(id ID, value []byte) {
 	start := len(b.text)
@@ -146,9 +134,8 @@ func (t *Table) literal(block []byte, bits uint8, insert bool, names *Names, poo
 			return nil, false
 		}
 		rest = after
-		out.name = out.name[:0]
 		if huffman {
-			if _, err := hpack.HuffmanDecode(&out.name, raw); err != nil {
+			if out.name, ok = appendHuffman(out.name[:0], raw); !ok {
 				return nil, false
 			}
 			raw = out.name
@@ -180,7 +167,7 @@ func (t *Table) literal(block []byte, bits uint8, insert bool, names *Names, poo
 	}
 	start := len(out.text)
 	if huffman {
-		if _, err := hpack.HuffmanDecode(&out.text, raw); err != nil {
+		if out.text, ok = appendHuffman(out.text, raw); !ok {
 			return nil, false
 		}
 	} else {
