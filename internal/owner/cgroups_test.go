@@ -29,6 +29,11 @@ func TestTheMountThatShowsMostOfTheHierarchyComesFirst(t *testing.T) {
 		"nonsense":                  {"cgroup2 - cgroup2 \n - cgroup2 x\n\n", nil},
 	} {
 		require.Equal(t, c.want, cgroup2Mounts(c.mountinfo), what)
+		point, ok := CgroupMount(c.mountinfo)
+		require.Equal(t, c.want != nil, ok, what)
+		if ok {
+			require.Equal(t, c.want[0].point, point, what)
+		}
 	}
 }
 

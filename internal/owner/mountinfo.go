@@ -11,6 +11,16 @@ type mount struct {
 	point string
 }
 
+// CgroupMount finds where the cgroup v2 hierarchy is mounted, the mount that shows most of it; mountinfo is the text
+// of /proc/self/mountinfo. ok is false where there is none.
+func CgroupMount(mountinfo string) (point string, ok bool) {
+	mounts := cgroup2Mounts(mountinfo)
+	if len(mounts) == 0 {
+		return "", false
+	}
+	return mounts[0].point, true
+}
+
 // cgroup2Mounts gives the mounts of the cgroup v2 hierarchy, the one that shows most of it first.
 func cgroup2Mounts(mountinfo string) []mount {
 	var mounts []mount

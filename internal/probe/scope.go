@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/owner"
 )
 
 const (
@@ -113,17 +115,23 @@ func cgroupIdentity(path string) (id uint64, level uint32, err error) {
 	return stat.Ino, level, nil
 }
 
-// cgroupMount is where the cgroup v2 hierarchy is mounted.
+// cgroupMount is where the cgroup v2 hierarchy is mounted, as a whole: how deep a cgroup lies in a part of it cannot
+// be told.
 func cgroupMount() (string, error) {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return "", err
 	}
-	for line := range strings.Lines(string(mounts)) {
-		fields, super, found := strings.Cut(line, " - ")
-		if part := strings.Fields(fields); found && strings.HasPrefix(super, "cgroup2 ") && len(part) > 4 {
-			return part[4], nil
-		}
+	mount, ok := owner.CgroupMount(string(mounts))
+	if !ok {
+		return "", errors.New("no cgroup v2 hierarchy is mounted (mount -t cgroup2 none /sys/fs/cgroup)")
 	}
-	return "", errors.New("no cgroup v2 hierarchy is mounted (mount -t cgroup2 none /sys/fs/cgroup)")
+	var root unix.Stat_t
+	if err := unix.Stat(mount, &root); err != nil {
+		return "", fmt.Errorf("cgroup v2 hierarchy: %w", err)
+	}
+	if root.Ino != 1 { // kernfs numbers from its root on
+		return "", fmt.Errorf("%s shows only a part of the cgroup v2 hierarchy (mount the host's /sys/fs/cgroup)", mount)
+	}
+	return mount, nil
 }
