@@ -27,12 +27,12 @@ type cluster struct {
 // member is what telemetry of a container has to say of it.
 type member struct{ namespace, pod, uid, deployment, statefulSet, daemonSet, container string }
 
-// workload is what pods are made from.
+// workload is what pods are made from; without a kind it is a file that the kubelet reads, of a static pod.
 type workload struct {
 	namespace, kind, name string
 	containers            []string
 	hostNetwork           bool
-	owner                 object // owner reference of its pods
+	owner                 object // owner reference of its pods; nil: they have none
 }
 
 // pod is one in the API and on the node.
@@ -118,8 +118,12 @@ func (c *cluster) start(w *workload, name, namespace, address string) *pod {
 	} else {
 		c.node.connect(namespace, address)
 	}
+	inCgroup := strings.ReplaceAll(p.uid, "-", "_")
+	if w.kind == "" {
+		inCgroup = newContainerID()[:32] // the hash of its file: the API's uid is that of a pod that mirrors it
+	}
 	p.slice = filepath.Join(c.node.cgroups, "kubepods.slice/kubepods-burstable.slice",
-		"kubepods-burstable-pod"+strings.ReplaceAll(p.uid, "-", "_")+".slice")
+		"kubepods-burstable-pod"+inCgroup+".slice")
 	var statuses []object
 	for _, container := range w.containers {
 		id := newContainerID()
@@ -149,9 +153,13 @@ func (c *cluster) newPod(w *workload, name, node string) (uid string) {
 	}
 	spec := w.podSpec()
 	spec["nodeName"] = node
-	made := c.api.do(http.MethodPost, "/api/v1/namespaces/"+w.namespace+"/pods", object{
-		"metadata": object{"name": name, "labels": labels, "ownerReferences": []object{w.owner}}, "spec": spec,
-	})
+	metadata := object{"name": name, "labels": labels}
+	if w.owner != nil {
+		metadata["ownerReferences"] = []object{w.owner}
+	} else {
+		metadata["annotations"] = object{"kubernetes.io/config.mirror": "hash"}
+	}
+	made := c.api.do(http.MethodPost, "/api/v1/namespaces/"+w.namespace+"/pods", object{"metadata": metadata, "spec": spec})
 	return made["metadata"].(object)["uid"].(string)
 }
 

@@ -15,14 +15,14 @@ import (
 )
 
 // shop is a small cluster with all that can be confused: two containers in one pod, replicas behind one address, a
-// pod and a process that share the host's address, and pods that get the address, even the name, of dead ones.
+// pod, a static pod and a process that share the host's address, and pods that get the address, even the name, of dead ones.
 type shop struct {
 	*cluster
-	web, db         *workload
-	webA, webB, db0 *pod
-	cart, exporter  *pod
-	nodeproxy       string   // cgroup of a process of the host
-	spare           []string // network namespaces for pods to come
+	web, db                *workload
+	webA, webB, db0        *pod
+	cart, exporter, static *pod
+	nodeproxy              string   // cgroup of a process of the host
+	spare                  []string // network namespaces for pods to come
 
 	// What the programs saw, by container.
 	requests, answered, refused map[string]int
@@ -54,6 +54,9 @@ func openShop(t *testing.T, api *controlPlane) *shop {
 	s.db0 = s.start(s.db, "db-0", n.newNamespace("db"), "10.244.0.13")
 	s.cart = s.start(cart, "cart-5d9c7b6f4-xxxxx", n.newNamespace("cart"), "10.244.0.21")
 	s.exporter = s.start(exporter, "exporter-zzzzz", "", "")
+	s.static = s.start(&workload{
+		namespace: "kube-system", name: "scheduler", containers: []string{"scheduler"}, hostNetwork: true,
+	}, "scheduler-node-a", "", "")
 	s.newPod(s.web, "web-5d9c7b6f4-ddddd", "node-b")
 	s.nodeproxy = n.newCgroup(filepath.Join(n.cgroups, "system.slice/nodeproxy.service"))
 	s.spare = []string{n.newNamespace("web-c"), n.newNamespace("db-2")}
@@ -70,6 +73,7 @@ func openShop(t *testing.T, api *controlPlane) *shop {
 	s.webB.serve("server", ":8080")
 	s.db0.serve("server", ":5432")
 	s.exporter.serve("exporter", hostAddress+":9100")
+	s.static.serve("scheduler", hostAddress+":9300")
 	n.serve(n.host, s.nodeproxy, hostAddress+":9200", "nodeproxy")
 	return s
 }
@@ -124,6 +128,7 @@ func TestTelemetryCarriesTheNamesOfItsPod(t *testing.T) {
 	s.get("app", 7, "http://10.244.0.13:5432/")
 	s.get("sidecar", 5, "http://"+hostAddress+":9100/")
 	s.get("sidecar", 4, "http://"+hostAddress+":9200/")
+	s.get("sidecar", 6, "http://"+hostAddress+":9300/")
 	s.refuse("sidecar", 3, "10.244.0.11:7000")
 	s.refuse("app", 2, "10.244.0.13:7000")
 
@@ -151,6 +156,7 @@ func TestTelemetryCarriesTheNamesOfItsPod(t *testing.T) {
 	s.assertNames(got)
 	s.assertCounts(got)
 	assertTraces(t, got)
+	assertStacks(t, got)
 }
 
 // assertNames: whatever is of a container carries all names of that container, and nothing else carries any.
@@ -257,4 +263,19 @@ func assertTraces(t *testing.T, got []*telemetry) {
 		}
 		assert.Len(t, clients, servers)
 	}
+}
+
+// assertStacks: the agent may see what the kernel's functions are called.
+func assertStacks(t *testing.T, got []*telemetry) {
+	t.Helper()
+	resets := 0
+	for _, g := range got {
+		for _, event := range g.events {
+			if event.name == "network.tcp.reset" {
+				resets++
+				assert.Regexp(t, `\btcp_\w+\+0x`, event.stack)
+			}
+		}
+	}
+	assert.NotZero(t, resets)
 }

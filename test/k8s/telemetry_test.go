@@ -34,6 +34,7 @@ type span struct {
 type event struct {
 	resource map[string]any
 	name     string
+	stack    any
 }
 
 // series is a sum's value or a histogram's count.
@@ -66,7 +67,7 @@ func read(t *testing.T, directory string) *telemetry {
 			resource := got.resource(rl.Resource())
 			for _, sl := range rl.ScopeLogs().All() {
 				for _, record := range sl.LogRecords().All() {
-					got.events = append(got.events, event{resource, record.EventName()})
+					got.events = append(got.events, event{resource, record.EventName(), record.Attributes().AsRaw()["code.stacktrace"]})
 				}
 			}
 		}
