@@ -64,6 +64,7 @@ enum {
 	ETH_P_IPV6 = 0x86dd,
 	MSG_PEEK = 0x2,
 	MSG_TRUNC = 0x20,
+	MSG_DONTWAIT = 0x40,
 	MSG_ERRQUEUE = 0x2000,
 	S_IFMT = 0170000,
 	S_IFSOCK = 0140000,
@@ -85,6 +86,15 @@ enum {
 	TCP_LISTEN,
 	TCP_CLOSING,
 	TCP_NEW_SYN_RECV,
+};
+
+/* enum nf_inet_hooks, include/uapi/linux/netfilter.h */
+enum {
+	NF_INET_PRE_ROUTING,
+	NF_INET_LOCAL_IN,
+	NF_INET_FORWARD,
+	NF_INET_LOCAL_OUT,
+	NF_INET_POST_ROUTING,
 };
 
 /* enum tcp_ca_state, include/uapi/linux/tcp.h; icsk_pending, include/net/inet_connection_sock.h */
@@ -280,6 +290,12 @@ struct sk_buff {
 	unsigned char *data;
 };
 
+struct nf_hook_state {
+	u8 hook; /* up to 5.11 an unsigned int, whose first byte on a little-endian machine this is */
+	u8 pf;
+	struct net *net;
+};
+
 struct tcp_skb_cb {
 	__u32 seq;
 	__u32 end_seq;
@@ -316,6 +332,7 @@ struct iov_iter___type { /* up to 5.13 */
 
 struct msghdr {
 	struct iov_iter msg_iter;
+	unsigned int msg_flags;
 };
 
 /* From 5.14; the values differ between versions. */

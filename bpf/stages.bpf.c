@@ -23,11 +23,30 @@ struct at_driver {
 	struct stage_key key;
 };
 
+/* A packet that is in netfilter's hooks, or was in some. It may be freed there. */
+struct in_netfilter {
+	struct sk_buff *skb;
+	__u64 since_ns; /* 0: it is not in one now */
+	__u64 total_ns; /* in all hooks of this direction so far; ~0: not known */
+	struct stage_key key;
+};
+
 /* What is under way on a CPU: the last packet at each of these places. */
 struct stage_cpu {
+	struct sk_buff *received; /* given to the network stack */
+	__u64 received_ns;
 	struct sk_buff *queued; /* handed to its device */
 	__u64 queued_ns;
 	struct at_driver driver;
+	struct in_netfilter netfilter[3]; /* by direction */
+	/* The call that a kretprobe, which has no arguments, is the return of. */
+	struct sk_buff *called_skb;
+	__u64 called_task;
+	__u32 called_direction;
+	/* The address of a neighbor has become known, and what has waited for it is sent. */
+	__u32 resolving;
+	__u64 resolving_task;
+	__u64 resolving_ns;
 };
 
 /* key: 0; value: of this CPU. */
@@ -61,16 +80,59 @@ static __always_inline __u64 since_arrival(struct sk_buff *skb, __u64 now, const
 	return now + *offset - stamp;
 }
 
+/* What netfilter had of a packet's way so far, which is a stage of its own; ~0 where that is not known. The slot is
+ * then free. Without the programs of netfilter it is nothing. */
+static __always_inline __u64 netfilter_share(struct stage_cpu *cpu, struct sk_buff *skb, const __u32 direction)
+{
+	struct in_netfilter *netfilter = &cpu->netfilter[direction];
+	if (netfilter->skb != skb)
+		return 0;
+	netfilter->skb = NULL;
+	return netfilter->total_ns;
+}
+
+SEC("tp_btf/netif_receive_skb")
+int BPF_PROG(stage_receive, struct sk_buff *skb)
+{
+	struct stage_cpu *cpu = this_cpu();
+	if (!cpu || !netns_in_scope(device_netns(skb->dev)))
+		return 0;
+	cpu->received = skb;
+	cpu->netfilter[DIRECTION_RECEIVE].skb = NULL;
+	cpu->received_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+/* Since the network stack's entry, if the packet has come from there to TCP in one go; else 0. Where an application
+ * holds the socket, the packet waits in its backlog before TCP looks at it. */
+static __always_inline __u64 since_received(struct stage_cpu *cpu, struct sock *sk, struct sk_buff *skb, __u64 now)
+{
+	if (cpu->received != skb || sk->sk_lock.owned)
+		return 0;
+	cpu->received = NULL;
+	return now - cpu->received_ns;
+}
+
 /* Segments of established connections, before TCP looks at them. */
 SEC("tp_btf/tcp_probe")
 int BPF_PROG(stage_tcp_probe, struct sock *sk, struct sk_buff *skb)
 {
 	struct stage_key key = {};
-	if (!stage_owner_of_socket(&key, sk))
+	struct stage_cpu *cpu = this_cpu();
+	__u64 now = bpf_ktime_get_ns();
+	if (!cpu || !stage_owner_of_socket(&key, sk))
 		return 0;
-	__u64 since = since_arrival(skb, bpf_ktime_get_ns(), STAGE_NIC_TO_TCP);
-	if (since != UNKNOWN)
-		stage_add(stage_block(&key, DIRECTION_RECEIVE), DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, since);
+	struct stage_block *block = stage_block(&key, DIRECTION_RECEIVE);
+	__u64 received = since_received(cpu, sk, skb, now);
+	__u64 arrived = since_arrival(skb, now, STAGE_NIC_TO_TCP);
+	/* From 5.18 on a segment that was sent on this host is stamped only when IP delivers it. */
+	if (arrived != UNKNOWN)
+		stage_add(block, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, arrived > received ? arrived : received);
+	__u64 netfilter = netfilter_share(cpu, skb, DIRECTION_RECEIVE);
+	if (received && netfilter != UNKNOWN)
+		stage_add(block, DIRECTION_RECEIVE, STAGE_IP, received - netfilter);
+	else
+		stage_lost(DIRECTION_RECEIVE, STAGE_IP, STAGE_INTERRUPTED);
 	return 0;
 }
 
@@ -90,14 +152,78 @@ int BPF_PROG(stage_copy, struct sk_buff *skb)
 
 /* Transmit */
 
-/* The time at which TCP sent a segment, 0 where the packet carries none that is certain: only a segment with
- * payload is stamped at that moment, a bare acknowledgment with when the connection was last busy. */
-static __always_inline __u64 send_time(struct sk_buff *skb)
+/* The time at which TCP sent a segment, 0 where the packet carries none that is certain: a segment with payload and a
+ * SYN are stamped at that moment, a bare acknowledgment with when the connection was last busy. */
+static __always_inline __u64 send_time(struct sk_buff *skb, struct sock *sk)
 {
-	struct sock *sk = skb->sk;
-	if (!skb->data_len || !socket_is_full(sk) || !socket_is_tcp(sk, true))
+	if (!socket_is_full(sk) || !socket_is_tcp(sk, true))
+		return 0;
+	if (!skb->data_len && sk->__sk_common.skc_state != TCP_SYN_SENT)
 		return 0;
 	return skb->tstamp;
+}
+
+#define TCP_SEQUENCE_OFFSET 4
+#define TCP_LENGTH_OFFSET 12
+
+/* The byte that the application offered is in this segment, or was in one that has not been seen. */
+static __always_inline void socket_sent(struct stage_block *block, struct stage_socket *state, struct sk_buff *skb,
+					__u64 sent)
+{
+	__be32 wire_sequence;
+	__u8 words;
+	unsigned char *header = skb->head + skb->transport_header;
+	if (bpf_probe_read_kernel(&wire_sequence, sizeof(wire_sequence), header + TCP_SEQUENCE_OFFSET) ||
+	    bpf_probe_read_kernel(&words, sizeof(words), header + TCP_LENGTH_OFFSET))
+		return;
+	__u32 payload = skb->len - (__u32)(header - skb->data) - (words >> 4) * 4;
+	__u32 sequence = bpf_ntohl(wire_sequence);
+	__s32 ahead = state->offered_sequence - sequence;
+	if (ahead >= (__s32)payload)
+		return;
+	if (ahead < 0)
+		stage_lost(DIRECTION_TRANSMIT, STAGE_SOCKET, STAGE_INTERRUPTED);
+	else
+		stage_add(block, DIRECTION_TRANSMIT, STAGE_SOCKET, sent - state->offered_ns);
+	state->offered_ns = 0;
+}
+
+/* Is a neighbor being resolved in this very stack of calls? One second is longer than that takes; what is older was
+ * left behind by a task that has moved to another CPU. */
+static __always_inline bool resolving(struct stage_cpu *cpu, __u64 now)
+{
+	return cpu->resolving && cpu->resolving_task == bpf_get_current_task() && now - cpu->resolving_ns < 1000000000;
+}
+
+/* A segment has come to its device. Of those that TCP sends at once only the first has been stamped when it was its
+ * turn. */
+static __always_inline void segment_queued(struct stage_cpu *cpu, struct sk_buff *skb, struct sock *sk, __u64 sent,
+					   __u64 now)
+{
+	struct stage_key key = {};
+	__u64 netfilter = netfilter_share(cpu, skb, DIRECTION_TRANSMIT);
+	if (!stage_owner_of_socket(&key, sk))
+		return;
+	if (resolving(cpu, now)) {
+		stage_add(stage_block(&key, DIRECTION_TRANSMIT), DIRECTION_TRANSMIT, STAGE_NEIGHBOR, now - sent);
+		return;
+	}
+	struct stage_socket *state = stage_socket(sk, true);
+	if (!state)
+		return;
+	bool first = state->burst_ns != sent;
+	if (!first && !state->offered_ns)
+		return;
+	struct stage_block *block = stage_block(&key, DIRECTION_TRANSMIT);
+	if (first) {
+		state->burst_ns = sent;
+		if (netfilter == UNKNOWN)
+			stage_lost(DIRECTION_TRANSMIT, STAGE_IP, STAGE_INTERRUPTED);
+		else
+			stage_add(block, DIRECTION_TRANSMIT, STAGE_IP, now - sent - netfilter);
+	}
+	if (state->offered_ns)
+		socket_sent(block, state, skb, sent);
 }
 
 SEC("tp_btf/net_dev_queue")
@@ -106,8 +232,81 @@ int BPF_PROG(stage_queue, struct sk_buff *skb)
 	struct stage_cpu *cpu = this_cpu();
 	if (!cpu || !netns_in_scope(device_netns(skb->dev)))
 		return 0;
+	__u64 now = bpf_ktime_get_ns();
+	struct sock *sk = skb->sk;
+	__u64 sent = send_time(skb, sk);
+	if (sent)
+		segment_queued(cpu, skb, sk, sent, now);
+	else if (resolving(cpu, now))
+		stage_lost(DIRECTION_TRANSMIT, STAGE_NEIGHBOR, STAGE_NO_STAMP);
 	cpu->queued = skb;
 	cpu->queued_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("tp_btf/neigh_update")
+int BPF_PROG(stage_neighbor)
+{
+	struct stage_cpu *cpu = this_cpu();
+	if (!cpu)
+		return 0;
+	cpu->resolving = 1;
+	cpu->resolving_task = bpf_get_current_task();
+	cpu->resolving_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("tp_btf/neigh_update_done")
+int BPF_PROG(stage_neighbor_done)
+{
+	struct stage_cpu *cpu = this_cpu();
+	if (cpu)
+		cpu->resolving = 0;
+	return 0;
+}
+
+/* The application offers bytes to TCP. One at a time is followed until it is sent. `again`: it may be the same call
+ * that goes on. */
+static __always_inline void offered(struct sock *sk, const bool typed, bool again)
+{
+	if (!netns_in_scope(socket_netns(sk, typed)))
+		return;
+	struct stage_socket *state = stage_socket(sk, typed);
+	if (!state)
+		return;
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u32 next = BPF_CORE_READ(tp, write_seq);
+	if (state->offered_ns) {
+		/* TCP has taken it, or this call waits for room. Else the call before this one was refused. */
+		bool pending = next != state->offered_sequence || again;
+		if (pending && (__s32)(BPF_CORE_READ(tp, snd_una) - state->offered_sequence) <= 0)
+			return;
+		if (pending) /* it is acknowledged, so it was sent */
+			stage_lost(DIRECTION_TRANSMIT, STAGE_SOCKET, STAGE_INTERRUPTED);
+	}
+	state->offered_sequence = next;
+	state->offered_ns = bpf_ktime_get_ns();
+}
+
+/* Comes once per segment that a call fills. A call that may not wait is refused where there is no room. */
+SEC("tp_btf/tcp_sendmsg_locked")
+int BPF_PROG(stage_offered_traced, struct sock *sk, struct msghdr *msg)
+{
+	offered(sk, true, !(msg->msg_flags & MSG_DONTWAIT));
+	return 0;
+}
+
+SEC("fentry/tcp_sendmsg_locked")
+int BPF_PROG(stage_offered_entry, struct sock *sk)
+{
+	offered(sk, true, false);
+	return 0;
+}
+
+SEC("kprobe/tcp_sendmsg_locked")
+int BPF_KPROBE(stage_offered_probe, struct sock *sk)
+{
+	offered(sk, false, false);
 	return 0;
 }
 
@@ -119,7 +318,7 @@ static __always_inline __u64 since_queued(struct stage_cpu *cpu, struct sk_buff 
 		cpu->queued = NULL;
 		return now - cpu->queued_ns;
 	}
-	__u64 sent = send_time(skb);
+	__u64 sent = send_time(skb, skb->sk);
 	if (sent)
 		return now - sent;
 	stage_lost(DIRECTION_TRANSMIT, STAGE_QDISC, STAGE_NO_STAMP);
@@ -167,6 +366,122 @@ int BPF_PROG(stage_xmit, struct sk_buff *skb, int rc, struct net_device *device)
 	if (driver->qdisc_ns != UNKNOWN)
 		stage_add(block, DIRECTION_TRANSMIT, STAGE_QDISC, driver->qdisc_ns);
 	stage_add(block, DIRECTION_TRANSMIT, STAGE_DRIVER, now - driver->since_ns);
+	return 0;
+}
+
+/* Netfilter, in both directions. The hooks of one packet come one after the other: each is a time of its own. */
+
+/* Of what passes IP's hooks; -1: of other protocols and of bridges. */
+static __always_inline int netfilter_direction(__u8 family, __u8 hook)
+{
+	if (family != AF_INET && family != AF_INET6)
+		return -1;
+	if (hook == NF_INET_PRE_ROUTING || hook == NF_INET_LOCAL_IN)
+		return DIRECTION_RECEIVE;
+	if (hook == NF_INET_LOCAL_OUT || hook == NF_INET_POST_ROUTING)
+		return DIRECTION_TRANSMIT;
+	return hook == NF_INET_FORWARD ? DIRECTION_UNKNOWN : -1;
+}
+
+/* Whose packet it is; its socket's, where the hook is passed with one. */
+static __always_inline bool netfilter_owner(struct stage_key *key, struct sk_buff *skb, __u32 netns)
+{
+	if (!netns_in_scope(netns))
+		return false;
+	struct sock *sk = BPF_CORE_READ(skb, sk);
+	if (!sk || !state_is_full(BPF_CORE_READ(sk, __sk_common.skc_state))) {
+		key->netns = netns;
+		return !scope_cgroup_count && !scope_include_count;
+	}
+	struct owner_ref owner = {};
+	if (!socket_owner(&owner, sk, false) || !socket_ports_in_scope(sk, false))
+		return false;
+	key->netns = owner.netns;
+	key->cgroup_id = owner.cgroup_id;
+	return true;
+}
+
+/* Returns the direction, or -1 where the call is not timed. */
+static __always_inline int netfilter_enter(struct sk_buff *skb, struct nf_hook_state *state)
+{
+	struct stage_cpu *cpu = this_cpu();
+	struct stage_key key = {};
+	__u8 hook = BPF_CORE_READ(state, hook);
+	int direction = netfilter_direction(BPF_CORE_READ(state, pf), hook);
+	if (!cpu || direction < 0 || direction > DIRECTION_RECEIVE)
+		return -1;
+	if (!netfilter_owner(&key, skb, BPF_CORE_READ(state, net, ns.inum)))
+		return -1;
+	struct in_netfilter *netfilter = &cpu->netfilter[direction];
+	if (netfilter->skb != skb || hook == NF_INET_LOCAL_OUT)
+		netfilter->total_ns = 0;
+	netfilter->skb = skb;
+	netfilter->key = key;
+	netfilter->since_ns = bpf_ktime_get_ns();
+	return direction;
+}
+
+static __always_inline void netfilter_leave(struct sk_buff *skb, __u32 direction)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct stage_cpu *cpu = this_cpu();
+	if (!cpu || direction > DIRECTION_RECEIVE)
+		return;
+	struct in_netfilter *netfilter = &cpu->netfilter[direction];
+	if (netfilter->skb != skb || !netfilter->since_ns) {
+		/* Another packet was in between, or the task has moved: what this one took is not known. */
+		netfilter->skb = skb;
+		netfilter->since_ns = 0;
+		netfilter->total_ns = UNKNOWN;
+		stage_lost(direction, STAGE_NETFILTER, STAGE_INTERRUPTED);
+		return;
+	}
+	struct stage_key key = netfilter->key;
+	__u64 took = now - netfilter->since_ns;
+	netfilter->since_ns = 0;
+	if (netfilter->total_ns != UNKNOWN)
+		netfilter->total_ns += took;
+	stage_add(stage_block(&key, direction), direction, STAGE_NETFILTER, took);
+}
+
+SEC("fentry/nf_hook_slow")
+int BPF_PROG(stage_netfilter_entry, struct sk_buff *skb, struct nf_hook_state *state)
+{
+	netfilter_enter(skb, state);
+	return 0;
+}
+
+SEC("fexit/nf_hook_slow")
+int BPF_PROG(stage_netfilter_exit, struct sk_buff *skb, struct nf_hook_state *state)
+{
+	int direction = netfilter_direction(BPF_CORE_READ(state, pf), BPF_CORE_READ(state, hook));
+	if (direction >= 0 && netns_in_scope(BPF_CORE_READ(state, net, ns.inum)))
+		netfilter_leave(skb, direction);
+	return 0;
+}
+
+SEC("kprobe/nf_hook_slow")
+int BPF_KPROBE(stage_netfilter_call, struct sk_buff *skb, struct nf_hook_state *state)
+{
+	struct stage_cpu *cpu = this_cpu();
+	int direction = netfilter_enter(skb, state);
+	if (!cpu || direction < 0)
+		return 0;
+	cpu->called_skb = skb;
+	cpu->called_task = bpf_get_current_task();
+	cpu->called_direction = direction;
+	return 0;
+}
+
+SEC("kretprobe/nf_hook_slow")
+int stage_netfilter_return(void *ctx)
+{
+	struct stage_cpu *cpu = this_cpu();
+	if (!cpu || !cpu->called_skb || cpu->called_task != bpf_get_current_task())
+		return 0;
+	struct sk_buff *skb = cpu->called_skb;
+	cpu->called_skb = NULL;
+	netfilter_leave(skb, cpu->called_direction);
 	return 0;
 }
 

@@ -130,3 +130,50 @@ static __always_inline bool stage_owner_of_packet(struct stage_key *key, struct 
 	key->netns = netns;
 	return netns_in_scope(netns) && !scope_cgroup_count && !scope_include_count;
 }
+
+/* What a TCP socket is asked about later. */
+struct stage_socket {
+	__u64 identity;	  /* of the connection, where the address of a socket may be that of another by now */
+	__u64 offered_ns; /* when the application offered a byte that is not sent yet; 0: none is waited for */
+	__u64 burst_ns;	  /* TCP's send time of the last segment: those that it sends at once share it */
+	__u32 offered_sequence;
+	__u32 pad;
+};
+
+/* key: the socket; lives as long as it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct stage_socket);
+} stage_sockets SEC(".maps");
+
+/* key: the socket's address, where state cannot live in it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 262144);
+	__type(key, __u64);
+	__type(value, struct stage_socket);
+} stage_sockets_by_address SEC(".maps");
+
+/* Ports and peer: a socket at the same address with these is the same connection, or begins where it ended. */
+static __always_inline __u64 stage_identity(struct sock *sk, const bool typed)
+{
+	__u64 port = READ(typed, sk, __sk_common.skc_num);
+	return port << 48 | (__u64)READ(typed, sk, __sk_common.skc_dport) << 32 |
+	       READ(typed, sk, __sk_common.skc_daddr);
+}
+
+static __always_inline struct stage_socket *stage_socket(struct sock *sk, const bool typed)
+{
+	if (use_sk_storage)
+		return typed ? bpf_sk_storage_get(&stage_sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE) : NULL;
+	__u64 key = (__u64)sk;
+	__u64 identity = stage_identity(sk, typed);
+	struct stage_socket *state = bpf_map_lookup_elem(&stage_sockets_by_address, &key);
+	if (state && state->identity == identity)
+		return state;
+	struct stage_socket fresh = {.identity = identity};
+	bpf_map_update_elem(&stage_sockets_by_address, &key, &fresh, BPF_ANY);
+	return bpf_map_lookup_elem(&stage_sockets_by_address, &key);
+}

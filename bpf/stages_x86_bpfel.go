@@ -16,30 +16,42 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	StagesMapRecords           = "records"
-	StagesMapStageBlocks       = "stage_blocks"
-	StagesMapStageClock        = "stage_clock"
-	StagesMapStageCpus         = "stage_cpus"
-	StagesMapStageLosses       = "stage_losses"
-	StagesMapStageZero         = "stage_zero"
-	StagesMapStats             = "stats"
-	StagesProgStageCopy        = "stage_copy"
-	StagesProgStageQueue       = "stage_queue"
-	StagesProgStageSlot        = "stage_slot"
-	StagesProgStageStartXmit   = "stage_start_xmit"
-	StagesProgStageTcpProbe    = "stage_tcp_probe"
-	StagesProgStageXmit        = "stage_xmit"
-	StagesVarScopeCgroupCount  = "scope_cgroup_count"
-	StagesVarScopeCgroupId     = "scope_cgroup_id"
-	StagesVarScopeCgroupLevel  = "scope_cgroup_level"
-	StagesVarScopeExclude      = "scope_exclude"
-	StagesVarScopeExcludeCount = "scope_exclude_count"
-	StagesVarScopeInclude      = "scope_include"
-	StagesVarScopeIncludeCount = "scope_include_count"
-	StagesVarScopeNetns        = "scope_netns"
-	StagesVarScopeNetnsCount   = "scope_netns_count"
-	StagesVarStageShardMask    = "stage_shard_mask"
-	StagesVarUseSkStorage      = "use_sk_storage"
+	StagesMapRecords               = "records"
+	StagesMapStageBlocks           = "stage_blocks"
+	StagesMapStageClock            = "stage_clock"
+	StagesMapStageCpus             = "stage_cpus"
+	StagesMapStageLosses           = "stage_losses"
+	StagesMapStageSockets          = "stage_sockets"
+	StagesMapStageSocketsByAddress = "stage_sockets_by_address"
+	StagesMapStageZero             = "stage_zero"
+	StagesMapStats                 = "stats"
+	StagesProgStageCopy            = "stage_copy"
+	StagesProgStageNeighbor        = "stage_neighbor"
+	StagesProgStageNeighborDone    = "stage_neighbor_done"
+	StagesProgStageNetfilterCall   = "stage_netfilter_call"
+	StagesProgStageNetfilterEntry  = "stage_netfilter_entry"
+	StagesProgStageNetfilterExit   = "stage_netfilter_exit"
+	StagesProgStageNetfilterReturn = "stage_netfilter_return"
+	StagesProgStageOfferedEntry    = "stage_offered_entry"
+	StagesProgStageOfferedProbe    = "stage_offered_probe"
+	StagesProgStageOfferedTraced   = "stage_offered_traced"
+	StagesProgStageQueue           = "stage_queue"
+	StagesProgStageReceive         = "stage_receive"
+	StagesProgStageSlot            = "stage_slot"
+	StagesProgStageStartXmit       = "stage_start_xmit"
+	StagesProgStageTcpProbe        = "stage_tcp_probe"
+	StagesProgStageXmit            = "stage_xmit"
+	StagesVarScopeCgroupCount      = "scope_cgroup_count"
+	StagesVarScopeCgroupId         = "scope_cgroup_id"
+	StagesVarScopeCgroupLevel      = "scope_cgroup_level"
+	StagesVarScopeExclude          = "scope_exclude"
+	StagesVarScopeExcludeCount     = "scope_exclude_count"
+	StagesVarScopeInclude          = "scope_include"
+	StagesVarScopeIncludeCount     = "scope_include_count"
+	StagesVarScopeNetns            = "scope_netns"
+	StagesVarScopeNetnsCount       = "scope_netns_count"
+	StagesVarStageShardMask        = "stage_shard_mask"
+	StagesVarUseSkStorage          = "use_sk_storage"
 )
 
 // LoadStages returns the embedded CollectionSpec for Stages.
@@ -84,25 +96,37 @@ type StagesSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type StagesProgramSpecs struct {
-	StageCopy      *ebpf.ProgramSpec `ebpf:"stage_copy"`
-	StageQueue     *ebpf.ProgramSpec `ebpf:"stage_queue"`
-	StageSlot      *ebpf.ProgramSpec `ebpf:"stage_slot"`
-	StageStartXmit *ebpf.ProgramSpec `ebpf:"stage_start_xmit"`
-	StageTcpProbe  *ebpf.ProgramSpec `ebpf:"stage_tcp_probe"`
-	StageXmit      *ebpf.ProgramSpec `ebpf:"stage_xmit"`
+	StageCopy            *ebpf.ProgramSpec `ebpf:"stage_copy"`
+	StageNeighbor        *ebpf.ProgramSpec `ebpf:"stage_neighbor"`
+	StageNeighborDone    *ebpf.ProgramSpec `ebpf:"stage_neighbor_done"`
+	StageNetfilterCall   *ebpf.ProgramSpec `ebpf:"stage_netfilter_call"`
+	StageNetfilterEntry  *ebpf.ProgramSpec `ebpf:"stage_netfilter_entry"`
+	StageNetfilterExit   *ebpf.ProgramSpec `ebpf:"stage_netfilter_exit"`
+	StageNetfilterReturn *ebpf.ProgramSpec `ebpf:"stage_netfilter_return"`
+	StageOfferedEntry    *ebpf.ProgramSpec `ebpf:"stage_offered_entry"`
+	StageOfferedProbe    *ebpf.ProgramSpec `ebpf:"stage_offered_probe"`
+	StageOfferedTraced   *ebpf.ProgramSpec `ebpf:"stage_offered_traced"`
+	StageQueue           *ebpf.ProgramSpec `ebpf:"stage_queue"`
+	StageReceive         *ebpf.ProgramSpec `ebpf:"stage_receive"`
+	StageSlot            *ebpf.ProgramSpec `ebpf:"stage_slot"`
+	StageStartXmit       *ebpf.ProgramSpec `ebpf:"stage_start_xmit"`
+	StageTcpProbe        *ebpf.ProgramSpec `ebpf:"stage_tcp_probe"`
+	StageXmit            *ebpf.ProgramSpec `ebpf:"stage_xmit"`
 }
 
 // StagesMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type StagesMapSpecs struct {
-	Records     *ebpf.MapSpec `ebpf:"records"`
-	StageBlocks *ebpf.MapSpec `ebpf:"stage_blocks"`
-	StageClock  *ebpf.MapSpec `ebpf:"stage_clock"`
-	StageCpus   *ebpf.MapSpec `ebpf:"stage_cpus"`
-	StageLosses *ebpf.MapSpec `ebpf:"stage_losses"`
-	StageZero   *ebpf.MapSpec `ebpf:"stage_zero"`
-	Stats       *ebpf.MapSpec `ebpf:"stats"`
+	Records               *ebpf.MapSpec `ebpf:"records"`
+	StageBlocks           *ebpf.MapSpec `ebpf:"stage_blocks"`
+	StageClock            *ebpf.MapSpec `ebpf:"stage_clock"`
+	StageCpus             *ebpf.MapSpec `ebpf:"stage_cpus"`
+	StageLosses           *ebpf.MapSpec `ebpf:"stage_losses"`
+	StageSockets          *ebpf.MapSpec `ebpf:"stage_sockets"`
+	StageSocketsByAddress *ebpf.MapSpec `ebpf:"stage_sockets_by_address"`
+	StageZero             *ebpf.MapSpec `ebpf:"stage_zero"`
+	Stats                 *ebpf.MapSpec `ebpf:"stats"`
 }
 
 // StagesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -142,13 +166,15 @@ func (o *StagesObjects) Close() error {
 //
 // It can be passed to LoadStagesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type StagesMaps struct {
-	Records     *ebpf.Map `ebpf:"records"`
-	StageBlocks *ebpf.Map `ebpf:"stage_blocks"`
-	StageClock  *ebpf.Map `ebpf:"stage_clock"`
-	StageCpus   *ebpf.Map `ebpf:"stage_cpus"`
-	StageLosses *ebpf.Map `ebpf:"stage_losses"`
-	StageZero   *ebpf.Map `ebpf:"stage_zero"`
-	Stats       *ebpf.Map `ebpf:"stats"`
+	Records               *ebpf.Map `ebpf:"records"`
+	StageBlocks           *ebpf.Map `ebpf:"stage_blocks"`
+	StageClock            *ebpf.Map `ebpf:"stage_clock"`
+	StageCpus             *ebpf.Map `ebpf:"stage_cpus"`
+	StageLosses           *ebpf.Map `ebpf:"stage_losses"`
+	StageSockets          *ebpf.Map `ebpf:"stage_sockets"`
+	StageSocketsByAddress *ebpf.Map `ebpf:"stage_sockets_by_address"`
+	StageZero             *ebpf.Map `ebpf:"stage_zero"`
+	Stats                 *ebpf.Map `ebpf:"stats"`
 }
 
 func (m *StagesMaps) Close() error {
@@ -158,6 +184,8 @@ func (m *StagesMaps) Close() error {
 		m.StageClock,
 		m.StageCpus,
 		m.StageLosses,
+		m.StageSockets,
+		m.StageSocketsByAddress,
 		m.StageZero,
 		m.Stats,
 	)
@@ -184,18 +212,38 @@ type StagesVariables struct {
 //
 // It can be passed to LoadStagesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type StagesPrograms struct {
-	StageCopy      *ebpf.Program `ebpf:"stage_copy"`
-	StageQueue     *ebpf.Program `ebpf:"stage_queue"`
-	StageSlot      *ebpf.Program `ebpf:"stage_slot"`
-	StageStartXmit *ebpf.Program `ebpf:"stage_start_xmit"`
-	StageTcpProbe  *ebpf.Program `ebpf:"stage_tcp_probe"`
-	StageXmit      *ebpf.Program `ebpf:"stage_xmit"`
+	StageCopy            *ebpf.Program `ebpf:"stage_copy"`
+	StageNeighbor        *ebpf.Program `ebpf:"stage_neighbor"`
+	StageNeighborDone    *ebpf.Program `ebpf:"stage_neighbor_done"`
+	StageNetfilterCall   *ebpf.Program `ebpf:"stage_netfilter_call"`
+	StageNetfilterEntry  *ebpf.Program `ebpf:"stage_netfilter_entry"`
+	StageNetfilterExit   *ebpf.Program `ebpf:"stage_netfilter_exit"`
+	StageNetfilterReturn *ebpf.Program `ebpf:"stage_netfilter_return"`
+	StageOfferedEntry    *ebpf.Program `ebpf:"stage_offered_entry"`
+	StageOfferedProbe    *ebpf.Program `ebpf:"stage_offered_probe"`
+	StageOfferedTraced   *ebpf.Program `ebpf:"stage_offered_traced"`
+	StageQueue           *ebpf.Program `ebpf:"stage_queue"`
+	StageReceive         *ebpf.Program `ebpf:"stage_receive"`
+	StageSlot            *ebpf.Program `ebpf:"stage_slot"`
+	StageStartXmit       *ebpf.Program `ebpf:"stage_start_xmit"`
+	StageTcpProbe        *ebpf.Program `ebpf:"stage_tcp_probe"`
+	StageXmit            *ebpf.Program `ebpf:"stage_xmit"`
 }
 
 func (p *StagesPrograms) Close() error {
 	return _StagesClose(
 		p.StageCopy,
+		p.StageNeighbor,
+		p.StageNeighborDone,
+		p.StageNetfilterCall,
+		p.StageNetfilterEntry,
+		p.StageNetfilterExit,
+		p.StageNetfilterReturn,
+		p.StageOfferedEntry,
+		p.StageOfferedProbe,
+		p.StageOfferedTraced,
 		p.StageQueue,
+		p.StageReceive,
 		p.StageSlot,
 		p.StageStartXmit,
 		p.StageTcpProbe,

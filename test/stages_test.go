@@ -3,9 +3,13 @@
 package kerneltest
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"math"
 	"net"
+	"net/netip"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -144,8 +148,8 @@ func TestALateReaderShowsInTCPToApp(t *testing.T) {
 	}
 	o.stop()
 	o.requireStage("receive tcp_to_app", &w)
-	assert.EqualValues(t, 20, o.stages()["receive tcp_to_app"].count)
-	assert.EqualValues(t, 20, o.stages()["receive nic_to_tcp"].count)
+	o.assertAll(20, int64(o.stages()["receive tcp_to_app"].count), "receive tcp_to_app")
+	o.assertAll(20, int64(o.stages()["receive nic_to_tcp"].count), "receive nic_to_tcp")
 }
 
 // queue gives eth0 a queueing discipline; it skips the test where the kernel has none of that kind.
@@ -230,7 +234,165 @@ func TestAQueueingDisciplineShowsInQdisc(t *testing.T) {
 			}
 			o.stop()
 			o.requireStage("transmit qdisc", &w)
-			assert.EqualValues(t, 30, o.stages()["transmit qdisc"].count)
+			o.assertAll(30, int64(o.stages()["transmit qdisc"].count), "transmit qdisc")
 		})
 	}
+}
+
+func TestWhatTCPHoldsBackShowsInSocket(t *testing.T) {
+	const held = 50 * time.Millisecond // TCP itself sends what is corked after 200 ms
+	n := newNetwork(t)
+	p := n.connect(n.server.listen("tcp4", n.server.at4(7802)))
+	raw, err := p.client.SyscallConn()
+	require.NoError(t, err)
+	cork := func(on int) {
+		require.NoError(t, raw.Control(func(fd uintptr) {
+			require.NoError(t, unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, on))
+		}))
+	}
+	o := n.client.observeStages()
+	var w witness
+	for range 20 {
+		cork(1)
+		before := time.Now()
+		_, err := p.client.Write([]byte{1})
+		require.NoError(t, err)
+		written := time.Now()
+		time.Sleep(held)
+		pulled := time.Now()
+		cork(0)
+		w.add(pulled.Sub(written), time.Since(before))
+		_, err = p.server.Read(make([]byte, 1))
+		require.NoError(t, err)
+	}
+	o.stop()
+	if hook, refused := o.hook("stages.socket"); hook == "" {
+		require.False(t, inLab(), "%v", refused)
+		t.Skipf("this kernel has no hook for it: %v", refused)
+	}
+	o.requireStage("transmit socket", &w)
+	o.assertAll(20, int64(o.stages()["transmit socket"].count), "transmit socket")
+	o.assertAll(20, int64(o.stages()["transmit ip"].count), "transmit ip")
+}
+
+func TestAFullSendBufferShowsInSocket(t *testing.T) {
+	const stopped = 300 * time.Millisecond
+	n := newNetwork(t)
+	p := n.connect(n.server.listen("tcp4", n.server.at4(7803)))
+	require.NoError(t, p.client.SetWriteBuffer(64<<10))
+	o := n.client.observeStages()
+	began := time.Now()
+	require.NoError(t, p.client.SetWriteDeadline(began.Add(stopped)))
+	total := 0
+	var full time.Time
+	for chunk := make([]byte, 4096); ; {
+		sent, err := p.client.Write(chunk)
+		if total += sent; err != nil {
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			break
+		}
+		full = time.Now()
+	}
+	reading := time.Now()
+	_, err := io.CopyN(io.Discard, onlyReader{p.server}, int64(total))
+	require.NoError(t, err)
+	read := time.Now()
+	o.stop()
+	if hook, refused := o.hook("stages.socket"); hook == "" {
+		require.False(t, inLab(), "%v", refused)
+		t.Skipf("this kernel has no hook for it: %v", refused)
+	}
+	of := o.stages()["transmit socket"]
+	t.Logf("%v; longest %v; the peer read nothing for %v, its window was closed for %v at least", of, of.quantile(1),
+		reading.Sub(began), reading.Sub(full))
+	// The window closes at some time while the buffer is filled, and opens at some time while the peer reads.
+	least, most := reading.Sub(full), read.Sub(began)
+	assert.LessOrEqual(t, of.quantile(1), most+most/10)
+	assert.GreaterOrEqual(t, of.quantile(1), least-least/10)
+}
+
+func TestAnUnresolvedNeighborShowsInNeighbor(t *testing.T) {
+	const unresolved = 150 * time.Millisecond
+	n := newNetwork(t)
+	need(t, "ip")
+	listener := n.server.listen("tcp4", n.server.at4(7804))
+	var server *net.Interface
+	n.server.do(func() {
+		var err error
+		server, err = net.InterfaceByName("eth0")
+		assert.NoError(t, err)
+	})
+	n.server.set("ipv4/conf/eth0/arp_ignore", "8") // no answers
+	o := n.client.observeStages()
+	var w witness
+	for range 7 {
+		n.client.ip("neigh", "flush", "dev", "eth0", "nud", "all")
+		connected := make(chan error)
+		before := time.Now()
+		go func() {
+			conn, err := n.client.tryDial(context.WithoutCancel(t.Context()), n.server.at4(7804))
+			if err == nil {
+				conn.Close()
+			}
+			connected <- err
+		}()
+		eventually(t, "the neighbor is asked for", func() bool {
+			return strings.Contains(n.client.run("ip", "neigh", "show", "dev", "eth0"), "INCOMPLETE")
+		})
+		asked := time.Now()
+		time.Sleep(unresolved)
+		answer := time.Now()
+		n.client.ip("neigh", "replace", n.server.v4.String(), "lladdr", server.HardwareAddr.String(), "dev", "eth0")
+		w.add(answer.Sub(asked), time.Since(before))
+		require.NoError(t, <-connected)
+		accepted, err := listener.Accept()
+		require.NoError(t, err)
+		accepted.Close()
+	}
+	o.stop()
+	o.requireStage("transmit neighbor", &w)
+	o.assertAll(7, int64(o.stages()["transmit neighbor"].count), "transmit neighbor")
+}
+
+func TestManyRulesShowInNetfilter(t *testing.T) {
+	n := newNetwork(t)
+	o := n.client.observeStages()
+	if hook, refused := o.hook("stages.netfilter"); hook == "" {
+		require.False(t, inLab(), "%v", refused)
+		t.Skipf("this kernel has no hook for it: %v", refused)
+	}
+	n.server.swallow(7805)
+	const packets = 101
+	without := median(n.client.sendTimes(n.server.at4(7805), packets))
+	rules := "ip saddr 192.0.2.1 counter\n"
+	n.client.firewall("table inet many {\nchain out {\ntype filter hook output priority 0;\n" +
+		strings.Repeat(rules, 2000) + "}\n}\n")
+	with := median(n.client.sendTimes(n.server.at4(7805), packets))
+	o.stop()
+	var w witness
+	w.add(with-without, with)
+	o.requireStage("transmit netfilter", &w)
+	o.assertAll(packets, int64(o.stages()["transmit netfilter"].count), "transmit netfilter")
+}
+
+// sendTimes is how long the system calls took that sent datagrams.
+func (n *namespace) sendTimes(to netip.AddrPort, count int) (took []time.Duration) {
+	n.t.Helper()
+	n.do(func() {
+		socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+		if !assert.NoError(n.t, err) {
+			return
+		}
+		defer unix.Close(socket)
+		address := &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+		for range count {
+			before := time.Now()
+			err := unix.Sendto(socket, []byte{1}, 0, address)
+			took = append(took, time.Since(before))
+			if !assert.NoError(n.t, err) {
+				return
+			}
+		}
+	})
+	return took
 }

@@ -26,7 +26,11 @@ const (
 // kernels that are tested, the first of which is 5.10. A program that keeps its state in the socket needs 5.11.
 var since = map[string]struct{ amd64, arm64 release }{
 	// Trampolines came to arm64 with 6.0, and ftrace's direct calls, which they need, with 6.4.
-	fexit:   {release{5, 5}, release{6, 4}},
+	fexit: {release{5, 5}, release{6, 4}},
+
+	"fentry/tcp_sendmsg_locked": {release{5, 5}, release{6, 4}},
+	"fexit/nf_hook_slow":        {release{5, 5}, release{6, 4}},
+
 	lengths: {release{6, 3}, release{6, 3}},
 	// bpf_sock_from_file; by address the programs do without.
 	"iter/task_file": {release{5, 11}, release{5, 11}},
@@ -34,8 +38,9 @@ var since = map[string]struct{ amd64, arm64 release }{
 
 // readsNoState: these programs load wherever connections keep their state.
 var readsNoState = map[string]bool{
-	"iter/bpf_sk_storage_map": true, "tp_btf/tcp_retransmit_synack": true,
-	"tp_btf/tcp_probe+skb_copy_datagram_iovec": true, "tp_btf/net_dev_queue+net_dev_start_xmit+net_dev_xmit": true,
+	"iter/bpf_sk_storage_map": true, "tp_btf/tcp_retransmit_synack": true, "tp_btf/neigh_update": true,
+	"tp_btf/netif_receive_skb+tcp_probe+skb_copy_datagram_iovec": true,
+	"fexit/nf_hook_slow": true, "kprobe/nf_hook_slow": true,
 }
 
 // promised: must this kernel take the hook?

@@ -177,7 +177,7 @@ func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress bool) (*ebpf.Map, error
 			return nil, err
 		}
 		spec.MaxEntries = stageEntries(cpus)
-	case "conns_by_socket":
+	case "conns_by_socket", "stage_sockets_by_address":
 		// Every object names it; where the state lives in the sockets it must not cost memory.
 		spec.MaxEntries = 1
 		if byAddress || l.byAddress {

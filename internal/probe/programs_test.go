@@ -36,7 +36,10 @@ var keyedBy = map[string]string{
 	"stage_losses":    "direction, stage and reason",
 	"stage_zero":      "nothing, a template",
 	"stage_cpus":      "CPU",
-	"stage_clock":     "nothing, a number",
+	"stage_sockets":   "socket",
+
+	"stage_sockets_by_address": "socket",
+	"stage_clock":              "nothing, a number",
 }
 
 func objects(t *testing.T) map[string]*ebpf.CollectionSpec {
@@ -100,7 +103,7 @@ func TestTheKernelHalfAndTheReaderAgreeOnTheStatistics(t *testing.T) {
 
 func TestEveryProgramIsReachedThroughAHook(t *testing.T) {
 	served := map[string]bool{}
-	capabilities := slices.Concat(resets(), retransmits(), stages(), times(), []capability{connections(), drops(noise{}),
+	capabilities := slices.Concat(resets(), retransmits(), stages(true, true), times(), []capability{connections(), drops(noise{}),
 		adoption(true), snapshot(false, true), snapshot(true, true), namespaces(), listeners()})
 	for _, c := range capabilities {
 		for _, h := range c.hooks {

@@ -133,7 +133,7 @@ func (s *source) load(types kernelTypes) error {
 		}
 	}
 	if s.config.Stages {
-		for _, c := range stages() {
+		for _, c := range stages(types.hasTracepoint("tcp_sendmsg_locked"), l.byAddress) {
 			l.serve(c)
 		}
 	}

@@ -20,20 +20,59 @@ const (
 )
 
 // stages are a capability per way to see them: a kernel that has some of the hooks still serves those stages.
-func stages() []capability {
+// traced: this kernel has the tracepoint tcp_sendmsg_locked. Where the state of sockets is kept by address, a
+// program that knows them only so can take part.
+func stages(traced, byAddress bool) []capability {
 	shards := stageShards(ebpf.MustPossibleCPU())
-	one := func(name, hookName string, programs ...attachment) capability {
-		return capability{
-			name: "stages." + name, load: bpf.LoadStages,
-			hooks:     []hook{{name: hookName, programs: programs}},
-			constants: map[string]any{"stage_shard_mask": uint32(shards - 1)},
-		}
+	constants := map[string]any{"stage_shard_mask": uint32(shards - 1)}
+	offered := []hook{{name: "fentry/tcp_sendmsg_locked", programs: []attachment{tracing("stage_offered_entry")}}}
+	if traced { // from 6.16
+		offered = append([]hook{
+			{name: "tp_btf/tcp_sendmsg_locked", programs: []attachment{tracing("stage_offered_traced")}},
+		}, offered...)
 	}
-	return []capability{
-		one("receive", "tp_btf/tcp_probe+skb_copy_datagram_iovec", tracing("stage_tcp_probe"), tracing("stage_copy")),
-		one("transmit", "tp_btf/net_dev_queue+net_dev_start_xmit+net_dev_xmit",
-			tracing("stage_queue"), tracing("stage_start_xmit"), tracing("stage_xmit")),
+	if byAddress {
+		offered = append(offered, hook{
+			name:      "kprobe/tcp_sendmsg_locked",
+			programs:  []attachment{kprobe("stage_offered_probe", "tcp_sendmsg_locked")},
+			byAddress: true,
+		})
 	}
+	all := []capability{
+		{name: "stages.receive", hooks: []hook{{
+			name: "tp_btf/netif_receive_skb+tcp_probe+skb_copy_datagram_iovec",
+			programs: []attachment{
+				tracing("stage_receive"), tracing("stage_tcp_probe"), tracing("stage_copy"),
+			},
+		}}},
+		{name: "stages.transmit", hooks: []hook{{
+			name: "tp_btf/net_dev_queue+net_dev_start_xmit+net_dev_xmit",
+			programs: []attachment{
+				tracing("stage_queue"), tracing("stage_start_xmit"), tracing("stage_xmit"),
+			},
+		}}},
+		{name: "stages.neighbor", hooks: []hook{{
+			name:     "tp_btf/neigh_update",
+			programs: []attachment{tracing("stage_neighbor"), tracing("stage_neighbor_done")},
+		}}},
+		{name: "stages.socket", hooks: offered},
+		{name: "stages.netfilter", hooks: []hook{
+			{
+				name:     "fexit/nf_hook_slow",
+				programs: []attachment{tracing("stage_netfilter_entry"), tracing("stage_netfilter_exit")},
+			},
+			{
+				name: "kprobe/nf_hook_slow",
+				programs: []attachment{
+					kprobe("stage_netfilter_call", "nf_hook_slow"), kretprobe("stage_netfilter_return", "nf_hook_slow"),
+				},
+			},
+		}},
+	}
+	for i := range all {
+		all[i].load, all[i].constants = bpf.LoadStages, constants
+	}
+	return all
 }
 
 // stageShards is how many blocks an owner has in each direction: a power of two, not more than CPUs.
