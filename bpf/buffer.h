@@ -303,3 +303,18 @@ static __always_inline void buffer_from_syscall(struct buffer *buffer, const str
 		buffer->count = BPF_PROBE_READ_USER(user, msg_iovlen);
 	}
 }
+
+/* The socket behind a file descriptor of the current task, NULL if there is none. */
+static __always_inline struct sock *descriptor_socket(__u32 fd)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file *file = NULL;
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
+	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	struct socket *socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}

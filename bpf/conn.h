@@ -11,6 +11,7 @@ enum l7_protocol {
 	L7_UNKNOWN,
 	L7_HTTP,  /* HTTP/1 */
 	L7_HTTP2, /* of any call the first bytes are copied: frames are everywhere */
+	L7_DNS,	  /* a client's connection to port 53 */
 	L7_OTHER, /* nothing that is parsed: its payload is not looked at again */
 };
 

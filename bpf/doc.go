@@ -5,6 +5,7 @@ package bpf
 //go:generate -command bpf2go go tool bpf2go -no-global-types -target amd64,arm64 -tags linux -cc clang-19 -strip llvm-strip-19 -cflags "-O2 -g -Wall -Werror -Wno-unused-function -mcpu=v3"
 //go:generate bpf2go Adopt adopt.bpf.c
 //go:generate bpf2go Connections connections.bpf.c
+//go:generate bpf2go Datagrams datagrams.bpf.c
 //go:generate bpf2go Drops drops.bpf.c
 //go:generate bpf2go Namespaces namespaces.bpf.c
 //go:generate bpf2go Payload payload.bpf.c

@@ -59,6 +59,7 @@ enum {
 	AF_INET = 2,
 	AF_INET6 = 10,
 	IPPROTO_TCP = 6,
+	IPPROTO_UDP = 17,
 	IPPROTO_MPTCP = 262,
 	ETH_P_IP = 0x0800,
 	ETH_P_IPV6 = 0x86dd,
@@ -70,6 +71,7 @@ enum {
 	S_IFSOCK = 0140000,
 	SHUTDOWN_MASK = 3,
 	PF_KTHREAD = 0x00200000,
+	SOCK_BINDPORT_LOCK = 8, /* of sk_userlocks: bind() named the port, include/net/sock.h */
 	SOCK_DONE = 1, /* bit of skc_flags, include/net/sock.h */
 };
 
@@ -120,6 +122,22 @@ struct user_msghdr {
 	int msg_namelen;
 	struct iovec *msg_iov;
 	size_t msg_iovlen;
+};
+
+struct mmsghdr {
+	struct user_msghdr msg_hdr;
+	size_t msg_control;
+	size_t msg_controllen;
+	unsigned int msg_flags;
+	unsigned int msg_len;
+};
+
+/* Of AF_INET and AF_INET6: family and port lie at the same place. */
+struct sockaddr_any {
+	__u16 family;
+	__be16 port;
+	__be32 v4; /* or flow information */
+	__u8 v6[16];
 };
 
 struct bpf_raw_tracepoint_args {
@@ -200,6 +218,7 @@ struct sock {
 	socket_lock_t sk_lock;
 	u16 sk_protocol;
 	u8 sk_shutdown;
+	u8 sk_userlocks : 4;
 	int sk_err;
 	u32 sk_ack_backlog;
 	u32 sk_max_ack_backlog;
@@ -331,6 +350,8 @@ struct iov_iter___type { /* up to 5.13 */
 };
 
 struct msghdr {
+	void *msg_name;
+	int msg_namelen;
 	struct iov_iter msg_iter;
 	unsigned int msg_flags;
 };

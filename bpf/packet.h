@@ -22,7 +22,6 @@ struct tcp_header {
 
 #define OFFSET_UNSET 0xffff
 #define IPV6_HEADER 40
-#define IPPROTO_UDP 17
 
 /* TCP takes the device off a packet (tcp_v4_rcv), the route stays for a while. */
 static __always_inline __u32 packet_route_netns(struct sk_buff *skb)

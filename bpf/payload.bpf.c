@@ -44,6 +44,11 @@ volatile const __u64 payload_room = ~0ULL; /* bytes in the ring buffer above whi
  * without addr_len too. */
 volatile const __u32 recvmsg_arguments = 5;
 
+volatile const __u32 capture_dns = 0; /* connections to port 53 too, whatever they carry */
+
+#define DNS_PORT 53
+#define DNS_CAPTURE 2048 /* bytes of each call */
+
 /* A status line, or a method (upper-case letters and hyphens, as in the registry of RFC 9110 section 16.1), a
  * space and what a request-target begins with (RFC 9112 section 3.2). Fewer bytes that fit so far will do. */
 static __always_inline bool is_http(const __u8 *bytes, __u32 length)
@@ -142,10 +147,13 @@ static __always_inline bool still_undecided(struct conn *conn, int direction, __
 }
 
 /* What the call moved is HTTP's, or may still turn out to be. */
-static __always_inline bool classify(struct conn *conn, const struct buffer *buffer, __u32 length, int direction)
+static __always_inline bool classify(struct conn *conn, __u16 peer_port, const struct buffer *buffer, __u32 length,
+				     int direction)
 {
 	__u8 bytes[PEEK_BYTES] = {};
-	if (conn->l7 == L7_HTTP2) {
+	if (capture_dns && conn->l7 == L7_UNKNOWN && conn->role == ROLE_CLIENT && peer_port == bpf_htons(DNS_PORT))
+		conn->l7 = L7_DNS;
+	if (conn->l7 == L7_HTTP2 || conn->l7 == L7_DNS) {
 		conn->burst = 0;
 		return true;
 	}
@@ -281,7 +289,7 @@ static __always_inline void payload_fill(struct payload_record *record, struct c
 	record->tgid = pid_tgid >> 32;
 	record->tid = pid_tgid;
 	record->direction = direction == SEND ? DIRECTION_TRANSMIT : DIRECTION_RECEIVE;
-	record->flags = 0;
+	record->flags = conn->l7 == L7_DNS ? PAYLOAD_DNS : 0;
 	record->pad[0] = record->pad[1] = 0;
 	record->srtt_us = READ(typed, tp, srtt_us) >> 3;
 	record->retransmits = READ(typed, tp, total_retrans);
@@ -344,7 +352,7 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 		conn->l7 = L7_OTHER;
 		return;
 	}
-	if (!classify(conn, buffer, length, direction))
+	if (!classify(conn, READ(typed, sk, __sk_common.skc_dport), buffer, length, direction))
 		return;
 
 	__u64 now = bpf_ktime_get_ns();
@@ -355,6 +363,8 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 		conn->burst = 0;
 	}
 	__u32 limit = conn->l7 == L7_HTTP2 ? MAX_RECORDS * MAX_CAPTURE : capture_bytes;
+	if (conn->l7 == L7_DNS)
+		limit = DNS_CAPTURE;
 	__u32 room = conn->burst < limit ? limit - conn->burst : 0;
 	conn->burst = conn->burst + length < conn->burst ? ~0U : conn->burst + length;
 	__u32 wanted = length < room ? length : room;
@@ -391,7 +401,7 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 	scratch->failed = 0;
 	for (__u32 i = 0; i < MAX_RECORDS; i++) {
 		int more = payload_next(direction, i == MAX_RECORDS - 1);
-		if (!i) {
+		if (!i && conn->l7 != L7_DNS) {
 			if (begins)
 				doubt(conn, scratch->data, scratch->done, direction);
 			if (switches(scratch->data, scratch->done))
@@ -475,21 +485,6 @@ int BPF_PROG(sendpages_exit, struct sock *sk, struct page *page, int offset, siz
 {
 	pages(sk, result, true);
 	return 0;
-}
-
-/* The socket behind a file descriptor of the current task, NULL if there is none. */
-static __always_inline struct sock *descriptor_socket(__u32 fd)
-{
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file *file = NULL;
-	if (fd >= BPF_CORE_READ(table, max_fds))
-		return NULL;
-	bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
-	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return NULL;
-	struct socket *socket = BPF_CORE_READ(file, private_data);
-	return BPF_CORE_READ(socket, sk);
 }
 
 /* Tracepoints: the socket is given, the buffer is that of the system call the task is in, if that is a call on

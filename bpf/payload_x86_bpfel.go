@@ -39,6 +39,7 @@ const (
 	PayloadProgTcpSendmsgReturn = "tcp_sendmsg_return"
 	PayloadProgTcpSendmsgStart  = "tcp_sendmsg_start"
 	PayloadVarCaptureBytes      = "capture_bytes"
+	PayloadVarCaptureDns        = "capture_dns"
 	PayloadVarPayloadRoom       = "payload_room"
 	PayloadVarRecvmsgArguments  = "recvmsg_arguments"
 	PayloadVarScopeCgroupCount  = "scope_cgroup_count"
@@ -130,6 +131,7 @@ type PayloadMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type PayloadVariableSpecs struct {
 	CaptureBytes      *ebpf.VariableSpec `ebpf:"capture_bytes"`
+	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	PayloadRoom       *ebpf.VariableSpec `ebpf:"payload_room"`
 	RecvmsgArguments  *ebpf.VariableSpec `ebpf:"recvmsg_arguments"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
@@ -190,6 +192,7 @@ func (m *PayloadMaps) Close() error {
 // It can be passed to LoadPayloadObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PayloadVariables struct {
 	CaptureBytes      *ebpf.Variable `ebpf:"capture_bytes"`
+	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	PayloadRoom       *ebpf.Variable `ebpf:"payload_room"`
 	RecvmsgArguments  *ebpf.Variable `ebpf:"recvmsg_arguments"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`

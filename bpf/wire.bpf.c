@@ -37,3 +37,6 @@ EXPORT(enum, task_flags);
 EXPORT(struct, task_record);
 EXPORT(struct, listener_record);
 EXPORT(struct, queue_bytes);
+EXPORT(struct, datagram_record);
+EXPORT(struct, flow_key);
+EXPORT(struct, flow_count);

@@ -19,7 +19,8 @@ enum record_kind {
 	RECORD_RETRANSMIT = 6,	  /* struct packet_event */
 	RECORD_CONN_FAILED = 7,	  /* struct conn_record: a connect that ended in SYN_SENT; also sent as CLOSE */
 	RECORD_PAYLOAD = 8,	  /* struct payload_record, followed by captured bytes */
-	RECORD_KIND_MAX = 9,
+	RECORD_DATAGRAM = 9,	  /* struct datagram_record, followed by captured bytes */
+	RECORD_KIND_MAX = 10,
 };
 
 struct record_header {
@@ -154,6 +155,7 @@ struct packet_event {
 enum payload_flags {
 	PAYLOAD_NOT_CAPTURED = 1, /* bytes were there and the tap could not read them (splice, io_uring, a fault) */
 	PAYLOAD_CUT = 2,	  /* captured < length because of capture_bytes */
+	PAYLOAD_DNS = 8,	  /* of a client's connection to port 53 */
 	PAYLOAD_CONTINUES = 4,	  /* the call's next bytes: it did not begin with these */
 };
 
@@ -275,4 +277,34 @@ struct listener_record {
 struct queue_bytes {
 	__u64 receive;
 	__u64 transmit;
+};
+
+/* A datagram to or from port 53 of a peer, as the socket's owner sent or received it; `captured` bytes follow. */
+struct datagram_record {
+	struct record_header header;
+	__u64 socket; /* tells sockets apart, as long as they are open */
+	struct owner_ref owner;
+	struct address_pair pair; /* remote: zero where the hook does not tell who sent it */
+	__u32 length;		  /* bytes of the datagram */
+	__u32 captured;		  /* bytes that follow */
+	__u8 direction;		  /* enum packet_direction */
+	__u8 flags;		  /* enum payload_flags */
+	__u8 pad[6];
+	__u8 comm[16]; /* of owner.tgid */
+};
+
+/* What an owner and a peer exchanged in datagrams: exact, counted in the kernel. */
+struct flow_key {
+	struct owner_ref owner;
+	__u8 peer[16]; /* zero where the hook does not tell */
+	__u16 port;    /* of the server; 0 where it is not known who that is */
+	__u8 role;     /* enum conn_role */
+	__u8 protocol; /* IPPROTO_* */
+	__u8 direction;
+	__u8 pad[3];
+};
+
+struct flow_count {
+	__u64 bytes;
+	__u64 packets;
 };

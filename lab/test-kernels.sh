@@ -10,7 +10,7 @@ failed=
 go build -o "$work/vm" ./lab/vm && go build -o "$work/kerneltables" ./internal/tools/kerneltables || exit 1
 
 programs=
-for program in nginx h2load ip nft tc ss nstat; do
+for program in nginx h2load ip nft tc ss nstat dig dnsmasq; do
 	programs="$programs -program $program"
 done
 

@@ -22,6 +22,7 @@ type Config struct {
 	Retransmits EventsConfig      `mapstructure:"retransmits"`
 	Flows       FlowsConfig       `mapstructure:"flows"`
 	Stages      StagesConfig      `mapstructure:"stages"`
+	DNS         DNSConfig         `mapstructure:"dns"`
 	HTTP        HTTPConfig        `mapstructure:"http"`
 	Trace       TraceConfig       `mapstructure:"trace"`
 	Counters    CountersConfig    `mapstructure:"counters"`
@@ -103,6 +104,16 @@ type FlowsConfig struct {
 	// owner's overflow flow. A flow is four points in each collection and 300 bytes of memory.
 	MaxPerOwner int `mapstructure:"max_per_owner"`
 	Max         int `mapstructure:"max"`
+}
+
+// DNSConfig is lookups as the sockets of those who ask see them. Over TCP they are seen only with http enabled,
+// whose tap on payload they need.
+type DNSConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+	// Timeout is how long an answer may take. A lookup without one is told of as failed after that.
+	Timeout time.Duration `mapstructure:"timeout"`
+	// EventsPerSecond limits the log records of failed lookups; 0 leaves the metrics only.
+	EventsPerSecond float64 `mapstructure:"events_per_second"`
 }
 
 // HTTPConfig is calls parsed from what passes the sockets.
@@ -234,6 +245,7 @@ func createDefaultConfig() component.Config {
 		Retransmits:        EventsConfig{Enabled: true, EventsPerSecond: 50},
 		Flows:              FlowsConfig{Enabled: true, MaxPerOwner: 500, Max: 50000},
 		Stages:             StagesConfig{Enabled: true},
+		DNS:                DNSConfig{Enabled: true, Timeout: 5 * time.Second, EventsPerSecond: 50},
 		HTTP: HTTPConfig{
 			Enabled:      true,
 			CaptureBytes: 4096,

@@ -37,6 +37,7 @@ scope: {}
 connections: {}
 drops: {}
 flows: {}
+dns: {}
 http: {spans: {}}
 trace: {}
 counters: {}
@@ -71,6 +72,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		Drops:       EventsConfig{Enabled: true, EventsPerSecond: 10},
 		Resets:      EventsConfig{Stack: true, EventsPerSecond: 50},
 		Flows:       FlowsConfig{MaxPerOwner: 10, Max: 100},
+		DNS:         DNSConfig{Enabled: true, Timeout: 2 * time.Second, EventsPerSecond: 3},
 		Retransmits: EventsConfig{Enabled: true, Stack: true},
 		HTTP: HTTPConfig{
 			Enabled: true, CaptureBytes: 1024, Spans: SpansConfig{Ratio: 0.1, PerSecond: 5, KeepErrors: true, KeepSlowerThan: 500 * time.Millisecond},
@@ -113,6 +115,8 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 			[]string{"retransmits::events_per_second: invalid value NaN"}},
 		{"flows of an owner", `flows: {max_per_owner: 1}`, []string{"flows::max_per_owner: invalid value 1", "2 or more"}},
 		{"flows", `flows: {max: -5}`, []string{"flows::max: invalid value -5", "enabled: false"}},
+		{"timeout of lookups", `dns: {timeout: 0s}`, []string{"dns::timeout: invalid value 0s", "such as 5s"}},
+		{"rate of lookups", `dns: {events_per_second: -1}`, []string{"dns::events_per_second: invalid value -1"}},
 		{"rate of spans", `http: {spans: {per_second: -5}}`, []string{"http::spans::per_second: invalid value -5"}},
 		{"ratio", `http: {spans: {ratio: 1.5}}`, []string{"http::spans::ratio: invalid value 1.5", "0 (no spans) to 1"}},
 		{"ratio that is no number", `http: {spans: {ratio: .nan}}`, []string{"http::spans::ratio: invalid value NaN"}},

@@ -44,6 +44,7 @@ func engineConfig(c *Config, version string) engine.Config {
 			Retransmits: events(c.Retransmits),
 			Payload:     probe.Payload{Enabled: c.HTTP.Enabled, CaptureBytes: c.HTTP.CaptureBytes},
 			Stages:      c.Stages.Enabled,
+			Datagrams:   probe.Datagrams{Flows: c.Flows.Enabled, DNS: c.DNS.Enabled},
 			Counters: probe.Counters{
 				Enabled: c.Counters.Enabled, Groups: c.Counters.Groups, Complete: c.Counters.Complete,
 				SkipHostDevices: c.Counters.SkipHostInterfaces,
@@ -69,10 +70,11 @@ func engineConfig(c *Config, version string) engine.Config {
 			Ratio: c.HTTP.Spans.Ratio, PerSecond: c.HTTP.Spans.PerSecond,
 			KeepErrors: c.HTTP.Spans.KeepErrors, KeepSlowerThan: c.HTTP.Spans.KeepSlowerThan,
 		},
+		DNS:    engine.DNS{Timeout: c.DNS.Timeout, PerSecond: c.DNS.EventsPerSecond},
 		Record: c.Record.path(),
 		Replay: c.Replay.path(),
 	}
-	if c.Flows.Enabled && (c.Connections.Enabled || out.Replay != "") {
+	if c.Flows.Enabled {
 		out.OTLP.Flows = &conn.FlowLimits{PerOwner: c.Flows.MaxPerOwner, Total: c.Flows.Max}
 	}
 	for _, header := range c.HTTP.Headers {

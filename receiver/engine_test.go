@@ -26,6 +26,7 @@ drops: {stack: false, events_per_second: 10}
 resets: {enabled: false}
 retransmits: {events_per_second: 0}
 flows: {max: 1000}
+dns: {enabled: false, timeout: 3s, events_per_second: 7}
 http: {capture_bytes: 1024, query: true, headers: [X-Request-ID], max_connections: 7, max_bytes: 400000,
   max_bytes_per_connection: 300000, max_streams: 9, spans: {ratio: 0.5, per_second: 20, keep_errors: true, keep_slower_than: 2s}}
 trace: {join_networks: [10.0.0.0/8]}
@@ -51,6 +52,7 @@ ring_buffer: {size: 1048576}
 			Retransmits: probe.Events{Enabled: true},
 			Payload:     probe.Payload{Enabled: true, CaptureBytes: 1024},
 			Stages:      true,
+			Datagrams:   probe.Datagrams{Flows: true},
 			Counters: probe.Counters{
 				Enabled: true, Groups: []string{"tcp"}, Complete: true, SkipHostDevices: []string{"veth*"},
 			},
@@ -73,19 +75,17 @@ ring_buffer: {size: 1048576}
 			Ratio: 0.5, PerSecond: 20, KeepErrors: true, KeepSlowerThan: 2 * time.Second,
 			JoinNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		},
+		DNS:    engine.DNS{Timeout: 3 * time.Second, PerSecond: 7},
 		Record: "/tmp/recording",
 	}, engineConfig(config, "1.2.3"))
 }
 
-func TestThereAreNoFlowsWithoutConnections(t *testing.T) {
-	for yaml, flows := range map[string]bool{
-		``: true, `flows: {enabled: false}`: false, `connections: {enabled: false}`: false,
-		`{connections: {enabled: false}, replay: {path: /a}}`: true,
-	} {
-		config, err := load(t, yaml)
-		require.NoError(t, err)
-		assert.Equal(t, flows, engineConfig(config, "").OTLP.Flows != nil, yaml)
-	}
+func TestFlowsAreOffWhereTheUserSaysSo(t *testing.T) {
+	config, err := load(t, `flows: {enabled: false}`)
+	require.NoError(t, err)
+	told := engineConfig(config, "")
+	assert.Nil(t, told.OTLP.Flows)
+	assert.Equal(t, probe.Datagrams{DNS: true}, told.Probe.Datagrams)
 }
 
 func TestAPathOfABlockThatIsOffIsNotUsed(t *testing.T) {

@@ -104,7 +104,7 @@ func TestMetadataDescribesTheEventsThatAreEmitted(t *testing.T) {
 	require.NoError(t, err)
 	described := slices.Collect(maps.Keys(conf.Get("events").(map[string]any)))
 	assert.ElementsMatch(t, described, []string{
-		otlp.EventPacketDrop, otlp.EventTCPReset, otlp.EventTCPRetransmit, otlp.EventConnectionFailed,
+		otlp.EventPacketDrop, otlp.EventTCPReset, otlp.EventTCPRetransmit, otlp.EventConnectionFailed, otlp.EventLookupFailed,
 	})
 }
 

@@ -116,9 +116,10 @@ func (tinyFacts) EnumName(string, uint32) (string, bool) {
 // ignored is the handler behind the recording writer: there is nobody.
 type ignored struct{}
 
-func (ignored) Begin(*wire.Begin)                   {}
-func (ignored) Conn(*wire.ConnRecord)               {}
-func (ignored) Packet(*wire.PacketEvent)            {}
-func (ignored) Payload(*wire.PayloadRecord, []byte) {}
-func (ignored) Flush(uint64)                        {}
-func (ignored) Collect(*wire.Collection)            {}
+func (ignored) Begin(*wire.Begin)                     {}
+func (ignored) Conn(*wire.ConnRecord)                 {}
+func (ignored) Packet(*wire.PacketEvent)              {}
+func (ignored) Datagram(*wire.DatagramRecord, []byte) {}
+func (ignored) Payload(*wire.PayloadRecord, []byte)   {}
+func (ignored) Flush(uint64)                          {}
+func (ignored) Collect(*wire.Collection)              {}

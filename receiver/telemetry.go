@@ -34,6 +34,7 @@ var recordKinds = [wire.RecordKindMax]string{
 	wire.RecordRetransmit:   "retransmit",
 	wire.RecordConnFailed:   "connection_failed",
 	wire.RecordPayload:      "payload",
+	wire.RecordDatagram:     "datagram",
 }
 
 func newTelemetry(set receiver.Settings) (*telemetry, error) {
@@ -68,10 +69,11 @@ func (t *telemetry) observe(read func() engine.Stats) error {
 		t.observeProbes(o, snapshot.Probes)
 		t.observeConnections(o, &snapshot)
 		t.observeCalls(o, &snapshot)
+		t.observeLookups(o, &snapshot)
 		return nil
 	},
 		b.EbpfNetCalls, b.EbpfNetCallsCaptured, b.EbpfNetCallsGivenUp, b.EbpfNetConnections,
-		b.EbpfNetConnectionsTracked, b.EbpfNetLimits, b.EbpfNetPayloadGaps, b.EbpfNetProbeStatus,
+		b.EbpfNetConnectionsTracked, b.EbpfNetLimits, b.EbpfNetLookups, b.EbpfNetPayloadGaps, b.EbpfNetProbeStatus,
 		b.EbpfNetProgramMisses, b.EbpfNetProgramRuns, b.EbpfNetProgramTime, b.EbpfNetRecords,
 		b.EbpfNetRecordsSeen, b.EbpfNetRingFill)
 	t.registration = registration
@@ -126,7 +128,7 @@ func (t *telemetry) observeConnections(o metric.Observer, stats *engine.Stats) {
 		"closed": c.Closed, "lost_close": c.LostClose,
 	})
 	t.observeEach(o, t.builder.EbpfNetLimits, "limit", map[string]uint64{
-		"kernel_connections": stats.Kernel.ConnsFull, "kernel_counts": stats.Kernel.CountsFull,
+		"kernel_connections": stats.Kernel.ConnsFull, "kernel_counts": stats.Kernel.CountsFull, "kernel_flows": stats.Kernel.FlowsFull,
 		"connections": c.Refused, "attributes": c.Folded, "flows": c.FlowsFolded,
 		"metrics_queue": stats.Lost.Metrics, "logs_queue": stats.Lost.Logs, "traces_queue": stats.Lost.Spans,
 	})
@@ -147,6 +149,13 @@ func (t *telemetry) observeCalls(o metric.Observer, stats *engine.Stats) {
 	t.observeEach(o, t.builder.EbpfNetCallsCaptured, "capture", captured)
 	t.observeEach(o, t.builder.EbpfNetCallsGivenUp, "reason", givenUp)
 	o.ObserveInt64(t.builder.EbpfNetPayloadGaps, int64(stats.Calls.Gaps), t.with())
+}
+
+func (t *telemetry) observeLookups(o metric.Observer, stats *engine.Stats) {
+	t.observeEach(o, t.builder.EbpfNetLookups, "outcome", map[string]uint64{
+		"answered": stats.Lookups.Answered, "timed_out": stats.Lookups.TimedOut,
+		"unknown": stats.Lookups.Unknown, "pending": stats.Lookups.Pending,
+	})
 }
 
 // observeEach observes counts by the value that the attribute called name has for them.

@@ -88,6 +88,7 @@ func TestTheBooksOfTheEngineAreRead(t *testing.T) {
 	metadatatest.AssertEqualEbpfNetLimits(t, telemetry, []metricdata.DataPoint[int64]{
 		point[int64](0, "limit", "metrics_queue"), point[int64](0, "limit", "logs_queue"), point[int64](0, "limit", "traces_queue"),
 		point[int64](0, "limit", "kernel_connections"), point[int64](0, "limit", "kernel_counts"),
+		point[int64](0, "limit", "kernel_flows"),
 		point[int64](2, "limit", "connections"), point[int64](0, "limit", "attributes"),
 		point[int64](8, "limit", "flows"),
 	}, ignoreTimes)

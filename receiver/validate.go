@@ -22,6 +22,8 @@ var _ confmap.Validator = (*Config)(nil)
 
 const (
 	minCollectionInterval = 100 * time.Millisecond
+	minLookupTimeout      = 100 * time.Millisecond
+	maxLookupTimeout      = time.Minute
 	minCaptureBytes       = 256
 	maxCaptureBytes       = 16384
 	// A ring buffer must be a multiple of the page size, and pages have up to 64 KiB (arm64).
@@ -51,6 +53,10 @@ func (c *Config) Validate() error {
 	c.Resets.validate(&p, "resets")
 	c.Retransmits.validate(&p, "retransmits")
 	c.Flows.validate(&p)
+	if c.DNS.Timeout < minLookupTimeout || c.DNS.Timeout > maxLookupTimeout {
+		p.add("dns::timeout", c.DNS.Timeout, "use %s to %s, such as 5s", minLookupTimeout, maxLookupTimeout)
+	}
+	validateRate(&p, "dns::events_per_second", c.DNS.EventsPerSecond, "to have the metrics but no log records")
 	c.HTTP.validate(&p)
 	c.Trace.validate(&p)
 	c.Counters.validate(&p)

@@ -20,8 +20,15 @@ type Config struct {
 	L7     l7.Options
 	OTLP   otlp.Options
 	Trace  Trace
+	DNS    DNS
 	Record string // path of the recording to write; empty: none
 	Replay string // path of the recording to read instead of the kernel; empty: the kernel
+}
+
+// DNS says what becomes of lookups.
+type DNS struct {
+	Timeout   time.Duration // after which a lookup has failed; 0: 5 s
+	PerSecond float64       // how many failed lookups become log records at most; 0: none
 }
 
 // Trace says which calls become spans and whose child each is.

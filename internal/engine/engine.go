@@ -9,6 +9,7 @@ import (
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/dns"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/recording"
@@ -37,7 +38,10 @@ type Stats struct {
 	Connections conn.Stats
 	Calls       l7.Stats
 	Spans       SpanStats
+	Lookups     dns.Stats
 	Logs        uint64 // log records made
+	// LookupsSuppressed are the failed lookups that DNS.PerSecond left out of the logs.
+	LookupsSuppressed uint64
 	// Lost are the items of batches that the sink was too slow for.
 	Lost struct{ Metrics, Logs, Spans uint64 }
 }
@@ -84,6 +88,12 @@ func wanted(config Config, sink Sink) Config {
 	}
 	if sink.Metrics == nil || config.OTLP.Disabled[otlp.StageDuration] {
 		config.Probe.Stages = false
+	}
+	if sink.Metrics == nil {
+		config.Probe.Datagrams.Flows = false
+		if sink.Logs == nil {
+			config.Probe.Datagrams.DNS = false
+		}
 	}
 	for _, events := range []*probe.Events{&config.Probe.Drops, &config.Probe.Resets, &config.Probe.Retransmits} {
 		if sink.Logs == nil {

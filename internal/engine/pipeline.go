@@ -8,6 +8,7 @@ import (
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/dns"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/owner"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
@@ -30,6 +31,7 @@ type pipeline struct {
 	answers answers
 	times   times
 	parts   otlp.Parts // of the call at hand
+	lookups lookups
 	stats   Stats
 }
 
@@ -48,6 +50,8 @@ func newPipeline(ctx context.Context, e *Engine) *pipeline {
 		times:   newTimes(),
 	}
 	p.calls = l7.NewTracker(e.config.L7, p.call)
+	p.lookups.tracker = dns.NewTracker(dns.Options{Timeout: e.config.DNS.Timeout}, p.lookup)
+	p.lookups.bucket = newBucket(e.config.DNS.PerSecond)
 	p.out.metrics, p.out.logs, p.out.spans = newOutput(ctx), newOutput(ctx), newOutput(ctx)
 	return p
 }
@@ -87,6 +91,7 @@ func (p *pipeline) Conn(record *wire.ConnRecord) {
 	switch record.Header.Kind {
 	case wire.RecordConnOpen:
 		p.calls.Mark(record.ID, origin(record))
+		p.lookups.follow(record)
 	case wire.RecordConnFailed:
 		if p.engine.sink.Logs != nil {
 			c, _ := p.table.Get(record.ID)
@@ -98,6 +103,7 @@ func (p *pipeline) Conn(record *wire.ConnRecord) {
 		p.calls.Close(record.ID, record.Header.TimeNs, otlp.CloseError(record))
 		p.answers.forget(record.ID)
 		p.times.forget(record.ID)
+		p.lookups.tracker.Close(record.ID)
 	}
 }
 
@@ -155,6 +161,10 @@ func (p *pipeline) hurt(event *wire.PacketEvent, c *conn.Connection) otlp.Link {
 // Payload implements wire.Handler.
 func (p *pipeline) Payload(record *wire.PayloadRecord, data []byte) {
 	p.times.note(record)
+	if record.Flags&wire.PayloadDNS != 0 {
+		p.lookups.tracker.Payload(record, data)
+		return
+	}
 	p.calls.Payload(record, data)
 }
 
@@ -193,6 +203,7 @@ func (p *pipeline) call(call *l7.Call) {
 // Flush implements wire.Handler.
 func (p *pipeline) Flush(timeNs uint64) {
 	p.calls.Flush(timeNs)
+	p.lookups.flush(timeNs)
 	p.sendSpans()
 	p.sendLogs()
 }
@@ -202,6 +213,8 @@ func (p *pipeline) Collect(collection *wire.Collection) {
 	if !collection.Snapshot {
 		p.table.NoSnapshot()
 	}
+	p.lookups.collect(&collection.Stats)
+	p.table.Datagrams(collection.Flows, collection.TimeNs)
 	p.table.Collect(collection.TimeNs, collection.OffsetNs)
 	known := func(id uint64) bool { _, known := p.table.Get(id); return known }
 	p.answers.sweep(known)
@@ -259,6 +272,6 @@ func (p *pipeline) sendLogs() {
 // publish makes the books readable for others. What a sink refused is its own to count.
 func (p *pipeline) publish() {
 	stats := p.stats
-	stats.Connections, stats.Calls = p.table.Stats(), p.calls.Stats()
+	stats.Connections, stats.Calls, stats.Lookups = p.table.Stats(), p.calls.Stats(), p.lookups.tracker.Stats()
 	p.engine.stats.Store(&stats)
 }

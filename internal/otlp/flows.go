@@ -114,7 +114,7 @@ func (w *writer) flows(id instrument, flows []conn.Flow, values func(*conn.Flow)
 				to.PutBool(attrOverflow, true)
 				continue
 			}
-			to.PutStr(attrPeerAddress, peer)
+			putStr(to, attrPeerAddress, peer)
 			putPort(to, attrPeerPort, flow.Key.PeerPort)
 			putStr(to, attrServerAddress, dialled)
 			putPort(to, attrServerPort, flow.Key.Port)

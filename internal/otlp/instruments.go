@@ -43,6 +43,8 @@ const (
 	packetDrops
 	flowIO
 	flowPackets
+	dnsLookupDuration
+	dnsLookupFailed
 	httpServerDuration
 	httpClientDuration
 	rpcServerDuration
@@ -146,8 +148,14 @@ var instruments = [instrumentCount]Instrument{
 		"Payload exchanged with one peer. Of TCP without retransmissions.",
 		Sum, flowAttributes, nil, nil},
 	flowPackets: {"network.flow.packets", "{packet}",
-		"Packets exchanged with one peer: TCP segments, retransmissions and bare acknowledgments included.",
+		"Packets exchanged with one peer: TCP segments, retransmissions and bare acknowledgments included; UDP datagrams as they were sent and received by the application.",
 		Sum, flowAttributes, nil, nil},
+	dnsLookupDuration: {"dns.lookup.duration", "s",
+		"Time from a question to its answer, as the client's socket saw them.",
+		Histogram, []string{attrDNSQuestionType, attrDNSResponseCode}, nil, httpBounds},
+	dnsLookupFailed: {"dns.lookup.failed", "{lookup}",
+		"Lookups that were not answered in time, or by an error; that a name does not exist is none.",
+		Sum, []string{attrDNSQuestionType, attrErrorType}, nil, nil},
 	httpServerDuration: {"http.server.request.duration", "s",
 		"Duration of HTTP server requests.",
 		Histogram, []string{attrMethod, attrURLScheme, attrStatusCode, attrErrorType, attrProtocolVersion}, nil, httpBounds},

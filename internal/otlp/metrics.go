@@ -24,6 +24,7 @@ type Metrics struct {
 	counts   counts
 	calls    *conn.Owners[calls]
 	stages   stages
+	lookups  *conn.Owners[lookups]
 	callSets budget                              // of calls
 	byOwner  map[*owner.Owner]*conn.Owned[calls] // what calls.Of said since the last collection
 	last     struct {
@@ -44,6 +45,7 @@ func NewMetrics(options Options, environment Environment) *Metrics {
 		calls:   conn.NewOwners[calls](options.Limits),
 		stages:  newStages(options.Limits, environment),
 		netns:   newNamespaceTable(environment.Owners),
+		lookups: conn.NewOwners[lookups](options.Limits),
 
 		callSets: budget(options.MaxAllSets),
 		byOwner:  map[*owner.Owner]*conn.Owned[calls]{},
@@ -140,11 +142,12 @@ func (m *Metrics) Hurt(event *wire.PacketEvent, link Link) {
 
 // share is what there is of one owner.
 type share struct {
-	conns  *conn.Owned[conn.Group]
-	counts *conn.Owned[tallies]
-	calls  *conn.Owned[calls]
-	stages *conn.Owned[stageSums]
-	netns  *namespaceCounters
+	conns   *conn.Owned[conn.Group]
+	counts  *conn.Owned[tallies]
+	calls   *conn.Owned[calls]
+	lookups *conn.Owned[lookups]
+	stages  *conn.Owned[stageSums]
+	netns   *namespaceCounters
 }
 
 // Collect makes the metrics at a collection, in an order that depends on owners and attributes alone.
@@ -172,6 +175,7 @@ func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetri
 	m.counts.owners.Sweep()
 	m.sweepCalls()
 	m.stages.owners.Sweep()
+	m.lookups.Sweep()
 	m.sinceNs = uint64(w.now)
 	return w.metrics
 }
@@ -206,6 +210,9 @@ func (m *Metrics) shares(table *conn.Table) (owners []owner.Owner, shares map[ow
 		namespace := m.netns.byInode[inode]
 		of(namespace.owner, false).netns = namespace
 	}
+	for entry := range m.lookups.All {
+		of(entry.Owner, entry.Overflow).lookups = entry
+	}
 	slices.SortFunc(owners, conn.CompareOwners)
 	return owners, shares, overflow
 }
@@ -225,5 +232,8 @@ func (w *writer) share(s *share, options *Options) {
 	}
 	if s.netns != nil {
 		w.counters(s.netns)
+	}
+	if s.lookups != nil {
+		w.lookups(s.lookups)
 	}
 }

@@ -43,6 +43,12 @@ func everything(options Options) pmetric.Metrics {
 			{Group: wire.CounterInterface, Device: "eth0", Name: "rx_bytes", Value: 1 << 40},
 		}},
 	}
+	p.Lookup(lookup(1, 0))
+	p.Lookup(lookup(28, 3))
+	p.Lookup(lookup(1, 2))
+	timedOut := lookup(1, 0)
+	timedOut.TimedOut = true
+	p.Lookup(timedOut)
 	process, inPod, nobody := wire.OwnerRef{TGID: curlPID}, wire.OwnerRef{CgroupID: podCgroup}, wire.OwnerRef{Netns: 4026531840}
 	p.times = []wire.StageTimes{
 		{Owner: inPod, Direction: wire.DirectionReceive, Stage: wire.StageTCPToApp, SumNs: 3e9, First: 176, Counts: []uint32{1, 0, 2}},

@@ -14,6 +14,7 @@ const (
 	attrContainerRuntime    = "container.runtime.name"
 	attrDestinationAddress  = "destination.address"
 	attrDestinationPort     = "destination.port"
+	attrDNSQuestionName     = "dns.question.name"
 	attrErrorType           = "error.type"
 	attrExecutableName      = "process.executable.name"
 	attrFunctionName        = "code.function.name"
@@ -71,6 +72,10 @@ const (
 	attrCapture          = "ebpfnet.capture"                 // l7.Capture, where a call was not seen whole
 	attrCloseReason      = "network.tcp.close.reason"        // see closeReasons
 	attrCounterName      = "network.counter.name"            // the kernel's, such as ListenDrops
+	attrDNSDuration      = "dns.lookup.duration"             // s
+	attrDNSQuestions     = "dns.lookup.questions"            // how often it was asked
+	attrDNSQuestionType  = "dns.question.type"               // mnemonic, such as AAAA
+	attrDNSResponseCode  = "dns.response_code"               // mnemonic, such as NXDOMAIN
 	attrDropReason       = "network.packet.drop.reason"      // the kernel's name without SKB_DROP_REASON_, or a function
 	attrFlowRole         = "network.flow.role"               // client, server: what this end is
 	attrNetnsHost        = "ebpfnet.network.namespace.host"  // of the Resource: it is the host itself

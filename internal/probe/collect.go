@@ -17,7 +17,8 @@ const (
 	statsPerKind   = 4 // STATS_PER_KIND of bpf/maps.h
 	statCountsFull = wire.RecordKindMax * statsPerKind
 	statConnsFull  = statCountsFull + 1
-	statMax        = statConnsFull + 1
+	statFlowsFull  = statConnsFull + 1
+	statMax        = statFlowsFull + 1
 )
 
 // collect hands over the live connections, the counts and the kernel half's own books. A part that cannot be
@@ -48,6 +49,10 @@ func (s *source) collect(handler wire.Handler) {
 	var err error
 	collection.Stages, err = s.stages.read(&collection.Stats.Stages)
 	s.complain("read stages", err)
+	if m := s.loader.shared("flows"); m != nil && s.config.Datagrams.Flows {
+		s.complain("read flows", s.flows.read(m))
+		collection.Flows = s.flows.flows
+	}
 	s.complain("read statistics", s.readStats(&collection.Stats))
 	handler.Collect(&collection)
 }
@@ -90,7 +95,7 @@ func (s *source) readStats(stats *wire.KernelStats) error {
 			Seen: values[at], Submitted: values[at+1], Suppressed: values[at+2], Lost: values[at+3],
 		}
 	}
-	stats.CountsFull, stats.ConnsFull = values[statCountsFull], values[statConnsFull]
+	stats.CountsFull, stats.ConnsFull, stats.FlowsFull = values[statCountsFull], values[statConnsFull], values[statFlowsFull]
 	stats.RingBytes, stats.RingSize = uint64(s.reader.AvailableBytes()), uint64(s.reader.BufferSize())
 	for _, served := range s.loader.served {
 		for name, program := range served.programs {

@@ -15,6 +15,7 @@ type Config struct {
 	Payload     Payload
 	Stages      bool // how long packets take on their way through the kernel
 	Counters    Counters
+	Datagrams   Datagrams
 
 	RingBytes      int      // size of the ring buffer, a power of two and a multiple of the page size; 0: 8 MiB
 	MaxConnections int      // size of the connection map where state cannot live in the socket; 0: 262144
@@ -48,4 +49,11 @@ type Counters struct {
 	Groups          []string // of counters.Groups; empty: all
 	Complete        bool     // all of the kernel's tables, not just what is commonly looked at
 	SkipHostDevices []string // patterns of devices of the host's namespace to leave out
+}
+
+// Datagrams configures what is looked at of UDP.
+type Datagrams struct {
+	Flows    bool // count what is exchanged with each peer
+	DNS      bool // copy what is asked of port 53, and answered
+	MaxFlows int  // entries of the map in which flows are counted; 0: 16384
 }

@@ -20,6 +20,8 @@ type release struct{ major, minor int }
 const (
 	fexit   = "fexit/tcp_sendmsg_locked+tcp_recvmsg"
 	lengths = "tp_btf/sock_send_length+sock_recv_length"
+
+	udpCalls = "fexit/udp_sendmsg+udp_recvmsg"
 )
 
 // since is the first kernel that takes a hook, as built by Debian. What is not listed works on all of the
@@ -32,6 +34,8 @@ var since = map[string]struct{ amd64, arm64 release }{
 	"fexit/nf_hook_slow":        {release{5, 5}, release{6, 4}},
 
 	lengths: {release{6, 3}, release{6, 3}},
+	// Without state in the socket.
+	udpCalls: {release{5, 5}, release{6, 4}},
 	// bpf_sock_from_file; by address the programs do without.
 	"iter/task_file": {release{5, 11}, release{5, 11}},
 }
@@ -41,6 +45,7 @@ var readsNoState = map[string]bool{
 	"iter/bpf_sk_storage_map": true, "tp_btf/tcp_retransmit_synack": true, "tp_btf/neigh_update": true,
 	"tp_btf/netif_receive_skb+tcp_probe+skb_copy_datagram_iovec": true,
 	"fexit/nf_hook_slow": true, "kprobe/nf_hook_slow": true,
+	udpCalls: true,
 }
 
 // promised: must this kernel take the hook?

@@ -14,12 +14,13 @@ import (
 // ignore is a handler that takes everything and keeps nothing.
 type ignore struct{}
 
-func (ignore) Begin(*wire.Begin)                   {}
-func (ignore) Conn(*wire.ConnRecord)               {}
-func (ignore) Packet(*wire.PacketEvent)            {}
-func (ignore) Payload(*wire.PayloadRecord, []byte) {}
-func (ignore) Flush(uint64)                        {}
-func (ignore) Collect(*wire.Collection)            {}
+func (ignore) Begin(*wire.Begin)                     {}
+func (ignore) Conn(*wire.ConnRecord)                 {}
+func (ignore) Packet(*wire.PacketEvent)              {}
+func (ignore) Datagram(*wire.DatagramRecord, []byte) {}
+func (ignore) Payload(*wire.PayloadRecord, []byte)   {}
+func (ignore) Flush(uint64)                          {}
+func (ignore) Collect(*wire.Collection)              {}
 
 // runOnce attaches, adopts, collects once and detaches.
 func runOnce(t *testing.T, s wire.Source) {

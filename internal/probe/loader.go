@@ -165,7 +165,9 @@ func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress bool) (*ebpf.Map, error
 	switch spec.Name {
 	case "records":
 		spec.MaxEntries = uint32(l.config.RingBytes)
-	case "scratch":
+	case "flows":
+		spec.MaxEntries = uint32(l.config.Datagrams.MaxFlows)
+	case "scratch", "datagram_scratch":
 		cpus, err := ebpf.PossibleCPU()
 		if err != nil {
 			return nil, err

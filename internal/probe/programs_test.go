@@ -40,6 +40,10 @@ var keyedBy = map[string]string{
 
 	"stage_sockets_by_address": "socket",
 	"stage_clock":              "nothing, a number",
+	"flows":                    "owner and peer",
+	"udp_sockets":              "socket",
+	"datagram_scratch":         "CPU",
+	"batches":                  "thread",
 }
 
 func objects(t *testing.T) map[string]*ebpf.CollectionSpec {
@@ -47,7 +51,7 @@ func objects(t *testing.T) map[string]*ebpf.CollectionSpec {
 	specs := map[string]*ebpf.CollectionSpec{}
 	for name, load := range map[string]func() (*ebpf.CollectionSpec, error){
 		"adopt": bpf.LoadAdopt, "connections": bpf.LoadConnections, "drops": bpf.LoadDrops,
-		"namespaces": bpf.LoadNamespaces, "payload": bpf.LoadPayload,
+		"datagrams": bpf.LoadDatagrams, "namespaces": bpf.LoadNamespaces, "payload": bpf.LoadPayload,
 		"resets": bpf.LoadResets, "retransmits": bpf.LoadRetransmits, "snapshot": bpf.LoadSnapshot,
 		"stages": bpf.LoadStages, "times": bpf.LoadTimes,
 	} {
@@ -121,6 +125,11 @@ func TestEveryProgramIsReachedThroughAHook(t *testing.T) {
 		"stage_slot", // by a test
 	} {
 		served[name] = true
+	}
+	for _, h := range datagramHooks {
+		for _, a := range h.programs {
+			served[a.program] = true
+		}
 	}
 	for object, spec := range objects(t) {
 		for name := range spec.Programs {

@@ -21,6 +21,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxConnections == 0 {
 		c.MaxConnections = 262144
 	}
+	if c.Datagrams.MaxFlows == 0 {
+		c.Datagrams.MaxFlows = 16384
+	}
 	if c.Payload.CaptureBytes == 0 {
 		c.Payload.CaptureBytes = 4096
 	}
@@ -50,6 +53,7 @@ func (c Config) addLimits(constants map[string]any) {
 			burst[kind] = max(interval[kind], uint64(time.Second))
 		}
 	}
+	constants["capture_dns"] = boolean(c.Datagrams.DNS)
 	constants["limit_interval_ns"] = interval
 	constants["limit_burst_ns"] = burst
 	constants["stack_enabled"] = stack

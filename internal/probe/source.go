@@ -41,6 +41,7 @@ type source struct {
 	startNs  uint64
 	offsetNs int64
 	counts   countTable
+	flows    flowTable
 	failing  map[string]bool // parts of the last collection that could not be read
 	record   ringbuf.Record  // reused
 	unknown  sync.Once       // a record could not be decoded
@@ -119,6 +120,9 @@ func (s *source) load(types kernelTypes) error {
 			l.serve(c)
 		}
 	}
+	if s.config.Datagrams.Flows || s.config.Datagrams.DNS {
+		l.serve(datagrams(s.config, types))
+	}
 	if s.config.Drops.Enabled {
 		l.serve(drops(newNoise(types.enum("skb_drop_reason"), s.facts.Lookup)))
 	}
@@ -138,7 +142,7 @@ func (s *source) load(types kernelTypes) error {
 		}
 	}
 	if len(l.statuses) == 0 && !s.config.Counters.Enabled {
-		return errors.New("nothing is enabled: enable one of connections, drops, resets, retransmits, stages, http and counters")
+		return errors.New("nothing is enabled: enable one of connections, drops, resets, retransmits, stages, flows, dns, http and counters")
 	}
 	if len(l.served) == 0 && len(l.statuses) > 0 {
 		return fmt.Errorf("the kernel refused every probe: %s", refusals(l.statuses))

@@ -13,12 +13,13 @@ import (
 
 type nothing struct{ n int }
 
-func (h *nothing) Begin(*wire.Begin)                   { h.n++ }
-func (h *nothing) Conn(*wire.ConnRecord)               { h.n++ }
-func (h *nothing) Packet(*wire.PacketEvent)            { h.n++ }
-func (h *nothing) Payload(*wire.PayloadRecord, []byte) { h.n++ }
-func (h *nothing) Flush(uint64)                        { h.n++ }
-func (h *nothing) Collect(*wire.Collection)            { h.n++ }
+func (h *nothing) Begin(*wire.Begin)                     { h.n++ }
+func (h *nothing) Conn(*wire.ConnRecord)                 { h.n++ }
+func (h *nothing) Packet(*wire.PacketEvent)              { h.n++ }
+func (h *nothing) Datagram(*wire.DatagramRecord, []byte) { h.n++ }
+func (h *nothing) Payload(*wire.PayloadRecord, []byte)   { h.n++ }
+func (h *nothing) Flush(uint64)                          { h.n++ }
+func (h *nothing) Collect(*wire.Collection)              { h.n++ }
 
 // traffic is what an HTTP request makes: 300 bytes of payload, and a repeated fact.
 type traffic struct {

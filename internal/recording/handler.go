@@ -34,6 +34,12 @@ func (t *Writer) Payload(record *wire.PayloadRecord, data []byte) {
 	t.next.Payload(record, data)
 }
 
+// Datagram implements wire.Handler.
+func (t *Writer) Datagram(record *wire.DatagramRecord, data []byte) {
+	t.record(wire.Bytes(record), data)
+	t.next.Datagram(record, data)
+}
+
 // Flush implements wire.Handler.
 func (t *Writer) Flush(timeNs uint64) {
 	if t.begin(frameFlush) {

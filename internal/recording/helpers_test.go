@@ -29,6 +29,10 @@ func (s *spy) Payload(r *wire.PayloadRecord, data []byte) {
 	s.note("payload %x %q", wire.Bytes(r), data)
 }
 
+func (s *spy) Datagram(r *wire.DatagramRecord, data []byte) {
+	s.note("datagram %x %q", wire.Bytes(r), data)
+}
+
 // script makes every kind of call, every field with a value of its own.
 func script(handler wire.Handler) {
 	handler.Begin(&wire.Begin{
@@ -57,10 +61,13 @@ func script(handler wire.Handler) {
 		record.Header = wire.RecordHeader{TimeNs: 4e9, Kind: wire.RecordPayload}
 		handler.Payload(&record, []byte(data))
 	}
+	datagram := wire.DatagramRecord{Socket: 9, Length: 700, Captured: 3}
+	datagram.Header = wire.RecordHeader{TimeNs: 4e9, Kind: wire.RecordDatagram}
+	handler.Datagram(&datagram, []byte("abc"))
 	handler.Flush(5e9)
 	collection := &wire.Collection{TimeNs: 6e9, OffsetNs: 1 << 60, Stats: wire.KernelStats{
 		Programs:   []wire.ProgramStats{{Name: "on_drop", Runs: 1, RunNs: 1 << 63, Misses: 3}},
-		CountsFull: 4, ConnsFull: 5, RingBytes: 6, RingSize: 7,
+		CountsFull: 4, ConnsFull: 5, FlowsFull: 8, RingBytes: 6, RingSize: 7,
 	}}
 	for i := range collection.Stats.Kinds {
 		collection.Stats.Kinds[i] = wire.KindStats{Seen: uint64(i), Submitted: 1, Suppressed: 2, Lost: 3}
@@ -83,6 +90,11 @@ func script(handler wire.Handler) {
 			{Group: wire.CounterListener, Port: 65535, Name: "drops", Value: 2},
 		}},
 		{Inode: 7, Identity: 1 << 63, ZeroNs: 3e9, Counters: []wire.Counter{{Group: wire.CounterTCP, Name: "ListenDrops"}}},
+	}
+	for i := range 3 {
+		collection.Flows = append(collection.Flows, wire.DatagramFlow{
+			Key: wire.FlowKey{Port: uint16(i), Protocol: 17, Owner: wire.OwnerRef{TGID: 4}}, Count: wire.FlowCount{Bytes: 1 << 40, Packets: 2},
+		})
 	}
 	handler.Collect(collection)
 	handler.Collect(&wire.Collection{})

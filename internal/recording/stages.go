@@ -11,6 +11,7 @@ import (
 const (
 	partStages byte = 1 + iota
 	partNamespaces
+	partFlows
 )
 
 func appendPart(b []byte, tag byte, body []byte) []byte {
@@ -29,6 +30,8 @@ func (d *decoder) parts(c *wire.Collection) {
 			decodeStages(&part, c)
 		case partNamespaces:
 			c.Namespaces = part.namespaces()
+		case partFlows:
+			decodeFlows(&part, c)
 		default:
 			continue
 		}

@@ -21,7 +21,7 @@ func Kind(record []byte) uint32 {
 
 // Decode views the start of record as a T without copying. record must be aligned to eight bytes, as
 // allocations and ring-buffer samples are, and stay untouched while the result is in use.
-func Decode[T ConnRecord | PacketEvent | PayloadRecord | TaskRecord | ListenerRecord](record []byte) (*T, error) {
+func Decode[T ConnRecord | PacketEvent | PayloadRecord | TaskRecord | ListenerRecord | DatagramRecord](record []byte) (*T, error) {
 	var zero T
 	if uintptr(len(record)) < unsafe.Sizeof(zero) {
 		return nil, fmt.Errorf("%w: kind %d has %d bytes, %T needs %d",
@@ -31,7 +31,7 @@ func Decode[T ConnRecord | PacketEvent | PayloadRecord | TaskRecord | ListenerRe
 }
 
 // Bytes views a record as the bytes that the kernel wrote.
-func Bytes[T ConnRecord | PacketEvent | PayloadRecord](record *T) []byte {
+func Bytes[T ConnRecord | PacketEvent | PayloadRecord | DatagramRecord](record *T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(record)), unsafe.Sizeof(*record))
 }
 
@@ -60,6 +60,16 @@ func Dispatch(record []byte, handler Handler) error {
 			return fmt.Errorf("%w: payload says %d bytes, %d are there", ErrShortRecord, payload.Captured, len(data))
 		}
 		handler.Payload(payload, data[:payload.Captured])
+	case RecordDatagram:
+		datagram, err := Decode[DatagramRecord](record)
+		if err != nil {
+			return err
+		}
+		data := record[DatagramRecordSize:]
+		if uint64(datagram.Captured) > uint64(len(data)) {
+			return fmt.Errorf("%w: datagram says %d bytes, %d are there", ErrShortRecord, datagram.Captured, len(data))
+		}
+		handler.Datagram(datagram, data[:datagram.Captured])
 	default:
 		return fmt.Errorf("record of unknown kind %d", kind)
 	}

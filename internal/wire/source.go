@@ -28,6 +28,8 @@ type Handler interface {
 	Packet(*PacketEvent)
 	// Payload is called for RecordPayload with the captured bytes.
 	Payload(*PayloadRecord, []byte)
+	// Datagram is called for RecordDatagram with the captured bytes.
+	Datagram(*DatagramRecord, []byte)
 	// Flush asks for what is complete (logs, spans) to be handed on.
 	Flush(timeNs uint64)
 	// Collect ends a collection: snapshots of all live connections came before it.
@@ -62,7 +64,8 @@ type Collection struct {
 	OffsetNs int64 // as in Begin, measured anew
 	Snapshot bool  // every live connection was told of before this
 	Counts   []Count
-	Stages   []StageTimes // since the collection before
+	Stages   []StageTimes   // since the collection before
+	Flows    []DatagramFlow // what was exchanged since the collection before
 	Stats    KernelStats
 	// Namespaces are read just before, if that was asked for.
 	Namespaces []NamespaceCounters
@@ -74,6 +77,12 @@ type Count struct {
 	Value uint64
 }
 
+// DatagramFlow is what an owner and a peer exchanged in datagrams.
+type DatagramFlow struct {
+	Key   FlowKey
+	Count FlowCount
+}
+
 // KernelStats are the kernel half's own books: for each record kind
 // Seen = Submitted + Suppressed + Lost.
 type KernelStats struct {
@@ -83,6 +92,8 @@ type KernelStats struct {
 	CountsFull uint64
 	// ConnsFull is how many connections could not be tracked because their state could not be allocated.
 	ConnsFull uint64
+	// FlowsFull is how many datagrams could not be added to Flows because its map was full.
+	FlowsFull uint64
 	// RingBytes and RingSize are the fill of the ring buffer at this collection.
 	RingBytes, RingSize uint64
 	Stages              StageLosses

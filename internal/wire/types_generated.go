@@ -48,6 +48,7 @@ const (
 const (
 	PayloadNotCaptured = 1
 	PayloadCut         = 2
+	PayloadDNS         = 8
 	PayloadContinues   = 4
 )
 
@@ -61,7 +62,8 @@ const (
 	RecordRetransmit   = 6
 	RecordConnFailed   = 7
 	RecordPayload      = 8
-	RecordKindMax      = 9
+	RecordDatagram     = 9
+	RecordKindMax      = 10
 )
 
 // Values of enum retransmit_type of bpf/wire.h.
@@ -172,6 +174,49 @@ type CountKey struct {
 
 // CountKeySize is the size of struct count_key in the kernel, in bytes.
 const CountKeySize = 32
+
+// DatagramRecord is struct datagram_record of bpf/wire.h.
+type DatagramRecord struct {
+	_         structs.HostLayout
+	Header    RecordHeader
+	Socket    uint64
+	Owner     OwnerRef
+	Pair      AddressPair
+	Length    uint32
+	Captured  uint32
+	Direction uint8
+	Flags     uint8
+	Pad       [6]uint8
+	Comm      [16]uint8
+}
+
+// DatagramRecordSize is the size of struct datagram_record in the kernel, in bytes.
+const DatagramRecordSize = 112
+
+// FlowCount is struct flow_count of bpf/wire.h.
+type FlowCount struct {
+	_       structs.HostLayout
+	Bytes   uint64
+	Packets uint64
+}
+
+// FlowCountSize is the size of struct flow_count in the kernel, in bytes.
+const FlowCountSize = 16
+
+// FlowKey is struct flow_key of bpf/wire.h.
+type FlowKey struct {
+	_         structs.HostLayout
+	Owner     OwnerRef
+	Peer      [16]uint8
+	Port      uint16
+	Role      uint8
+	Protocol  uint8
+	Direction uint8
+	Pad       [3]uint8
+}
+
+// FlowKeySize is the size of struct flow_key in the kernel, in bytes.
+const FlowKeySize = 40
 
 // Histogram is struct histogram of bpf/wire.h.
 type Histogram struct {

@@ -83,7 +83,7 @@ func generate(object, pkg string) ([]byte, error) {
 func camel(name string) string {
 	initialisms := map[string]string{
 		"id": "ID", "tgid": "TGID", "tid": "TID", "tcp": "TCP", "cpu": "CPU", "srtt": "SRTT", "rtt": "RTT",
-		"fin": "FIN", "syn": "SYN", "ack": "ACK", "ip": "IP", "nic": "NIC",
+		"fin": "FIN", "syn": "SYN", "ack": "ACK", "ip": "IP", "nic": "NIC", "dns": "DNS",
 	}
 	var out strings.Builder
 	for part := range strings.SplitSeq(name, "_") {

@@ -35,6 +35,7 @@ type TelemetryBuilder struct {
 	EbpfNetConnectionsTracked metric.Int64ObservableUpDownCounter
 	EbpfNetItems              metric.Int64Counter
 	EbpfNetLimits             metric.Int64ObservableCounter
+	EbpfNetLookups            metric.Int64ObservableUpDownCounter
 	EbpfNetPayloadGaps        metric.Int64ObservableCounter
 	EbpfNetProbeStatus        metric.Int64ObservableGauge
 	EbpfNetProgramMisses      metric.Int64ObservableCounter
@@ -137,6 +138,21 @@ func (builder *TelemetryBuilder) RegisterEbpfNetLimitsCallback(cb metric.Int64Ca
 		cb(ctx, &observerInt64{inst: builder.EbpfNetLimits, obs: o})
 		return nil
 	}, builder.EbpfNetLimits)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterEbpfNetLookupsCallback sets callback for observable EbpfNetLookups metric.
+func (builder *TelemetryBuilder) RegisterEbpfNetLookupsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.EbpfNetLookups, obs: o})
+		return nil
+	}, builder.EbpfNetLookups)
 	if err != nil {
 		return err
 	}
@@ -344,6 +360,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_ebpf_net_limits",
 		metric.WithDescription("What was left out or folded together because a limit was reached. [Development]"),
 		metric.WithUnit("{item}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.EbpfNetLookups, err = builder.meter.Int64ObservableUpDownCounter(
+		"otelcol_ebpf_net_lookups",
+		metric.WithDescription("DNS questions that were seen, by what became of them. [Development]"),
+		metric.WithUnit("{lookup}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.EbpfNetPayloadGaps, err = builder.meter.Int64ObservableCounter(

@@ -1,0 +1,499 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ *
+ * Datagrams: how much each owner and each of its peers send each other over UDP, counted here; and what is
+ * asked of and answered by port 53 of a peer, which is copied out: DNS as its clients see it.
+ *
+ * Two taps, at the calls that send and receive, in the order of preference:
+ *
+ *   fexit        udp_sendmsg, udp_recvmsg and those of IPv6: run for UDP alone, and the kernel has the peer's
+ *                address at hand
+ *   tracepoint   sock_send_length, sock_recv_length (from 6.3): run for every protocol; where a send goes is read
+ *                from the system call's arguments. Where a datagram to a socket that is not connected came from
+ *                is not known there yet: it is counted without its peer
+ *
+ * Who is the server is known in two cases only. A socket that was connected without having been bound to a port
+ * is a client: nobody could know its port before it spoke. One that was bound to a port by name is a server if it
+ * was spoken to before it spoke, and from another port than its own: else the two are equals, as in NTP or
+ * WireGuard.
+ *
+ * A call is counted as one packet, also where the kernel or the device cuts it up (UDP_SEGMENT) or had put it
+ * together (UDP_GRO).
+ */
+#include "socket.h"
+#include "buffer.h"
+
+enum { SEND, RECEIVE };
+
+#define DNS_PORT 53
+#define DATAGRAM_MAX 2048 /* bytes captured, a power of two: DNS over UDP has seldom more than 1232 */
+
+/* Set by the loader. */
+volatile const __u32 count_flows = 0;
+volatile const __u32 capture_dns = 0;
+volatile const __u64 datagram_room = ~0ULL; /* bytes in the ring buffer above which datagrams are given up */
+/* Of udp_recvmsg: (sk, msg, len, noblock, flags, addr_len) up to 5.18, then without noblock; from 7.1 without
+ * addr_len too. */
+volatile const __u32 udp_recvmsg_arguments = 5;
+
+/* key: owner, peer, port, role, direction; value: what was exchanged since the start. Deleted by user space when
+ * it has not changed for long. Sized by the loader. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct flow_key);
+	__type(value, struct flow_count);
+} flows SEC(".maps");
+
+/* What is remembered of a socket that is bound to a port or not connected. */
+struct udp_socket {
+	__u16 port;	      /* its own: another one means another socket at the same address */
+	__u8 first_direction; /* of the first datagram that was seen */
+	__u8 asks_dns;	      /* sent something to port 53 */
+	__u32 pad;
+};
+
+/* key: the socket's address; value: what is remembered of it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, __u64);
+	__type(value, struct udp_socket);
+} udp_sockets SEC(".maps");
+
+struct datagram_scratch {
+	struct datagram_record record;
+	__u8 data[2 * DATAGRAM_MAX];
+};
+
+/* key: cpu * 2 + direction; value: where a record is put together, see `scratch` in buffer.h. Sized by the
+ * loader. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct datagram_scratch);
+} datagram_scratch SEC(".maps");
+
+/* One call that moved a datagram. */
+struct datagram {
+	struct sock *sk;
+	struct address_pair pair; /* remote: zero if not known */
+	__u32 length;
+	__u8 direction; /* SEND, RECEIVE */
+	__u8 peer_known;
+	__u8 pad[2];
+};
+
+static __always_inline bool peer_from_address(struct address_pair *pair, const struct sockaddr_any *address,
+					      __u32 length)
+{
+	if (address->family == AF_INET && length >= 8) {
+		address_from_v4(pair->remote, address->v4);
+	} else if (address->family == AF_INET6 && length >= 24) {
+		__builtin_memcpy(pair->remote, address->v6, sizeof(pair->remote));
+	} else {
+		return false;
+	}
+	pair->remote_port = bpf_ntohs(address->port);
+	return true;
+}
+
+static __always_inline bool is_connected(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_ESTABLISHED && BPF_CORE_READ(sk, __sk_common.skc_dport);
+}
+
+static __always_inline struct udp_socket *udp_socket(const struct datagram *d)
+{
+	__u64 key = (__u64)d->sk;
+	struct udp_socket *state = bpf_map_lookup_elem(&udp_sockets, &key);
+	if (state && state->port == d->pair.local_port)
+		return state;
+	struct udp_socket first = {
+		.port = d->pair.local_port,
+		.first_direction = d->direction,
+	};
+	bpf_map_update_elem(&udp_sockets, &key, &first, BPF_ANY);
+	return bpf_map_lookup_elem(&udp_sockets, &key);
+}
+
+static __always_inline void count(struct datagram *d, const struct owner_ref *owner, bool connected,
+				  const struct udp_socket *state)
+{
+	struct flow_key key = {
+		.owner = *owner,
+		.protocol = IPPROTO_UDP,
+		.direction = d->direction == SEND ? DIRECTION_TRANSMIT : DIRECTION_RECEIVE,
+	};
+	bool bound = BPF_CORE_READ_BITFIELD_PROBED(d->sk, sk_userlocks) & SOCK_BINDPORT_LOCK;
+	if (d->peer_known)
+		__builtin_memcpy(key.peer, d->pair.remote, sizeof(key.peer));
+	if (!bound && connected) {
+		key.role = ROLE_CLIENT;
+		key.port = d->pair.remote_port;
+	} else if (bound && state && state->first_direction == RECEIVE &&
+		   (!d->peer_known || d->pair.remote_port != d->pair.local_port)) {
+		key.role = ROLE_SERVER;
+		key.port = d->pair.local_port;
+	}
+	struct flow_count *value = bpf_map_lookup_elem(&flows, &key);
+	if (!value) {
+		struct flow_count zero = {};
+		bpf_map_update_elem(&flows, &key, &zero, BPF_NOEXIST);
+		value = bpf_map_lookup_elem(&flows, &key);
+	}
+	if (!value) {
+		stat_add(STAT_FLOWS_FULL);
+		return;
+	}
+	__sync_fetch_and_add(&value->bytes, d->length);
+	__sync_fetch_and_add(&value->packets, 1);
+}
+
+/* The bytes of the first segments: a datagram of DNS is in one, or has its header in one of its own. */
+static __always_inline __u32 datagram_copy(const struct buffer *buffer, __u8 *data, __u32 wanted)
+{
+	__u32 done = 0;
+	if (!buffer->segments) {
+		if (!buffer->size || !wanted)
+			return 0;
+		__u32 length = ((wanted - 1) & (DATAGRAM_MAX - 1)) + 1;
+		return bpf_probe_read_user(data, length, buffer->base) ? 0 : length;
+	}
+	for (__u32 i = 0; i < 3; i++) {
+		struct iovec segment;
+		if (i >= buffer->count || done >= wanted || !buffer_segment(buffer, i, &segment))
+			break;
+		__u64 length = segment.iov_len;
+		if (!length)
+			continue;
+		if (length > wanted - done)
+			length = wanted - done;
+		__u32 bounded = ((length - 1) & (DATAGRAM_MAX - 1)) + 1;
+		if (bpf_probe_read_user(data + (done & (DATAGRAM_MAX - 1)), bounded, segment.iov_base))
+			break;
+		done += bounded;
+	}
+	return done > DATAGRAM_MAX ? DATAGRAM_MAX : done;
+}
+
+static __always_inline void report(const struct datagram *d, const struct owner_ref *owner, const struct buffer *buffer)
+{
+	stat_kind(RECORD_DATAGRAM, STAT_SEEN);
+	__u32 index = bpf_get_smp_processor_id() * 2 + (d->direction & 1);
+	struct datagram_scratch *to = bpf_map_lookup_elem(&datagram_scratch, &index);
+	if (!to || bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >= datagram_room) {
+		stat_kind(RECORD_DATAGRAM, STAT_LOST);
+		return;
+	}
+	__u32 wanted = d->length > DATAGRAM_MAX ? DATAGRAM_MAX : d->length;
+	__u32 captured = datagram_copy(buffer, to->data, wanted);
+	record_header(&to->record.header, RECORD_DATAGRAM, bpf_ktime_get_ns());
+	to->record.socket = (__u64)d->sk;
+	to->record.owner = *owner;
+	to->record.pair = d->pair;
+	to->record.length = d->length;
+	to->record.captured = captured;
+	to->record.direction = d->direction == SEND ? DIRECTION_TRANSMIT : DIRECTION_RECEIVE;
+	to->record.flags = (captured < wanted ? PAYLOAD_NOT_CAPTURED : 0) | (wanted < d->length ? PAYLOAD_CUT : 0);
+	bpf_get_current_comm(to->record.comm, sizeof(to->record.comm));
+	if (bpf_ringbuf_output(&records, to, sizeof(to->record) + captured, BPF_RB_NO_WAKEUP))
+		stat_kind(RECORD_DATAGRAM, STAT_LOST);
+	else
+		stat_kind(RECORD_DATAGRAM, STAT_SUBMITTED);
+}
+
+/* The part that both taps share: `address` is where the datagram goes to or came from, if that is known. */
+static __always_inline void datagram(struct datagram *d, const struct sockaddr_any *address, __u32 address_length,
+				     const struct buffer *buffer)
+{
+	struct owner_ref owner = {};
+	if (!socket_owner(&owner, d->sk, false))
+		return;
+	bool connected = is_connected(d->sk);
+	socket_pair(&d->pair, d->sk, false);
+	d->pair.protocol = IPPROTO_UDP;
+	d->peer_known = connected;
+	if (peer_from_address(&d->pair, address, address_length))
+		d->peer_known = 1;
+	if (!d->peer_known) {
+		__builtin_memset(d->pair.remote, 0, sizeof(d->pair.remote));
+		d->pair.remote_port = 0;
+	}
+	if (!ports_in_scope(d->pair.local_port, d->pair.remote_port))
+		return;
+	owner.tgid = bpf_get_current_pid_tgid() >> 32;
+	struct udp_socket *state = NULL;
+	if (!connected || BPF_CORE_READ_BITFIELD_PROBED(d->sk, sk_userlocks) & SOCK_BINDPORT_LOCK)
+		state = udp_socket(d);
+	if (count_flows)
+		count(d, &owner, connected, state);
+	if (!capture_dns)
+		return;
+	if (d->pair.remote_port == DNS_PORT) {
+		if (state && d->direction == SEND)
+			state->asks_dns = 1;
+	} else if (d->peer_known || !state || !state->asks_dns) {
+		return;
+	}
+	report(d, &owner, buffer);
+}
+
+/* fexit: the message is the kernel's own. */
+static __always_inline void message(struct sock *sk, struct msghdr *msg, int direction, int flags, int result,
+				    const struct sockaddr_any *address, __u32 address_length)
+{
+	struct datagram d = {.sk = sk, .length = result, .direction = direction};
+	struct buffer buffer = {};
+	if (!(flags & MSG_TRUNC))
+		buffer_from_iter(&buffer, msg, result);
+	datagram(&d, address, address_length, &buffer);
+}
+
+/* The address that the message names, and how much of it there is. The kernel has room for the longest, and takes
+ * the length of one that it has written last of all (inet_recvmsg). */
+static __always_inline __u32 message_address(struct msghdr *msg, int direction, struct sockaddr_any *address)
+{
+	void *name = BPF_CORE_READ(msg, msg_name);
+	__u32 length = sizeof(*address);
+	if (direction == SEND)
+		length = BPF_CORE_READ(msg, msg_namelen);
+	if (!name || bpf_probe_read_kernel(address, 8, name))
+		return 0;
+	if (address->family == AF_INET)
+		return length;
+	if (length < 24 || bpf_probe_read_kernel(address, 24, name))
+		return 0;
+	return length;
+}
+
+/* Of a socket of either family that sends to an IPv4 address. */
+SEC("fexit/udp_sendmsg")
+int BPF_PROG(udp_sendmsg_exit, struct sock *sk, struct msghdr *msg, size_t size, int result)
+{
+	struct sockaddr_any address = {};
+	if (result < 0)
+		return 0;
+	__u32 length = message_address(msg, SEND, &address);
+	message(sk, msg, SEND, 0, result, &address, length);
+	return 0;
+}
+
+static __always_inline bool is_v4_mapped(const __u8 address[16])
+{
+	const __u32 *words = (const __u32 *)address;
+	return !words[0] && !words[1] && words[2] == bpf_htonl(0xffff);
+}
+
+SEC("fexit/udpv6_sendmsg")
+int BPF_PROG(udpv6_sendmsg_exit, struct sock *sk, struct msghdr *msg, size_t size, int result)
+{
+	struct sockaddr_any address = {};
+	struct in6_addr remote;
+	if (result < 0)
+		return 0;
+	/* To an IPv4 address it has gone through udp_sendmsg. Older kernels leave in the message the address that
+	 * they made for that. */
+	__u32 length = message_address(msg, SEND, &address);
+	if (length) {
+		if (address.family == AF_INET || is_v4_mapped(address.v6))
+			return 0;
+	} else if (BPF_CORE_READ(msg, msg_name)) {
+		return 0;
+	} else {
+		BPF_CORE_READ_INTO(&remote, sk, __sk_common.skc_v6_daddr);
+		if (is_v4_mapped((__u8 *)&remote))
+			return 0;
+	}
+	message(sk, msg, SEND, 0, result, &address, length);
+	return 0;
+}
+
+static __always_inline int received(__u64 *ctx)
+{
+	struct sockaddr_any address = {};
+	int flags, result;
+	/* The barriers keep the compiler from choosing an offset at run time, which the verifier refuses. */
+	if (udp_recvmsg_arguments == 6) {
+		flags = ctx[4];
+		result = ctx[6];
+		barrier_var(result);
+	} else if (udp_recvmsg_arguments == 5) {
+		flags = ctx[3];
+		result = ctx[5];
+		barrier_var(result);
+	} else {
+		flags = ctx[3];
+		result = ctx[4];
+		barrier_var(result);
+	}
+	barrier_var(flags);
+	if (result <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
+		return 0;
+	struct msghdr *msg = (struct msghdr *)ctx[1];
+	__u32 length = message_address(msg, RECEIVE, &address);
+	message((struct sock *)ctx[0], msg, RECEIVE, flags, result, &address, length);
+	return 0;
+}
+
+SEC("fexit/udp_recvmsg")
+int udp_recvmsg_exit(__u64 *ctx)
+{
+	return received(ctx);
+}
+
+SEC("fexit/udpv6_recvmsg")
+int udpv6_recvmsg_exit(__u64 *ctx)
+{
+	return received(ctx);
+}
+
+/* Tracepoints: the message is that of the system call the task is in, if that is a call on this socket. */
+
+/* key: thread, direction in the lowest bit of the upper half; value: which message of a call that moves several
+ * comes next. */
+struct batch {
+	__u64 messages; /* the array of the call */
+	__u32 next;
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct batch);
+} batches SEC(".maps");
+
+static __always_inline __u64 batch_key(int direction)
+{
+	return (bpf_get_current_pid_tgid() & 0xffffffff) | (__u64)direction << 32;
+}
+
+#if defined(__TARGET_ARCH_x86)
+enum {
+	NR_RECVMMSG = 299,
+	NR_SENDMMSG = 307,
+};
+
+#define SYSCALL_ARGUMENT5(regs) BPF_CORE_READ(regs, r8)
+#define SYSCALL_ARGUMENT6(regs) BPF_CORE_READ(regs, r9)
+#elif defined(__TARGET_ARCH_arm64)
+enum {
+	NR_RECVMMSG = 243,
+	NR_SENDMMSG = 269,
+};
+
+#define SYSCALL_ARGUMENT5(regs) BPF_CORE_READ(regs, regs[4])
+#define SYSCALL_ARGUMENT6(regs) BPF_CORE_READ(regs, regs[5])
+#endif
+
+enum { SYSCALL_BATCH = SYSCALL_OPAQUE + 1 };
+
+/* Is the call one that moves several messages? One with a timeout may end before it has failed or moved all, and
+ * then nobody tells: it is not followed. */
+static __always_inline bool batch_decode(struct syscall *call, struct pt_regs *regs, int direction)
+{
+	if (!SYSCALL_IS_NATIVE(regs) || SYSCALL_NUMBER(regs) != (direction == SEND ? NR_SENDMMSG : NR_RECVMMSG))
+		return false;
+	if (direction == RECEIVE && SYSCALL_ARGUMENT5(regs))
+		return false;
+	call->kind = SYSCALL_BATCH;
+	call->fd = SYSCALL_ARGUMENT1(regs);
+	call->pointer = SYSCALL_ARGUMENT2(regs);
+	call->size = SYSCALL_ARGUMENT3(regs);
+	return true;
+}
+
+/* The message that sendmmsg or recvmmsg is at: they pass here once for each. One that fails is the last. */
+static __always_inline struct user_msghdr *batch_message(const struct syscall *call, int direction)
+{
+	__u64 key = batch_key(direction);
+	struct batch *batch = bpf_map_lookup_elem(&batches, &key);
+	struct batch now = {.messages = call->pointer};
+	if (batch && batch->messages == call->pointer && batch->next < call->size)
+		now.next = batch->next;
+	__u32 index = now.next++;
+	if (now.next >= call->size)
+		bpf_map_delete_elem(&batches, &key);
+	else
+		bpf_map_update_elem(&batches, &key, &now, BPF_ANY);
+	return &((struct mmsghdr *)call->pointer)[index].msg_hdr;
+}
+
+static __always_inline __u32 user_address(struct sockaddr_any *address, const void *name, int length)
+{
+	if (!name || length < 8 || bpf_probe_read_user(address, 8, name))
+		return 0;
+	if (address->family == AF_INET)
+		return length;
+	if (length < 24 || bpf_probe_read_user(address, 24, name))
+		return 0;
+	return length;
+}
+
+static __always_inline void user_message(struct buffer *buffer, struct user_msghdr *message, int direction,
+					 struct sockaddr_any *address, __u32 *address_length)
+{
+	buffer->segments = BPF_PROBE_READ_USER(message, msg_iov);
+	buffer->count = BPF_PROBE_READ_USER(message, msg_iovlen);
+	if (direction == SEND)
+		*address_length = user_address(address, BPF_PROBE_READ_USER(message, msg_name),
+					       BPF_PROBE_READ_USER(message, msg_namelen));
+}
+
+static __always_inline int socket_call(struct sock *sk, int direction, int flags, int result)
+{
+	if (sk->sk_protocol != IPPROTO_UDP ||
+	    (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6) ||
+	    !netns_in_scope(socket_netns(sk, true)))
+		return 0;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct syscall call = {}; /* the compiler looks at it before it is known to be filled */
+	struct sockaddr_any address = {};
+	struct buffer buffer = {};
+	__u32 address_length = 0;
+	bool ours = (syscall_decode(&call, regs, direction) || batch_decode(&call, regs, direction)) &&
+		    descriptor_socket(call.fd) == sk;
+
+	if (result < 0 || (direction == RECEIVE && !result)) {
+		__u64 key = batch_key(direction);
+		if (ours && call.kind == SYSCALL_BATCH)
+			bpf_map_delete_elem(&batches, &key);
+		return 0;
+	}
+	if (flags & (MSG_PEEK | MSG_ERRQUEUE))
+		return 0;
+	if (ours && call.kind == SYSCALL_BATCH) {
+		user_message(&buffer, batch_message(&call, direction), direction, &address, &address_length);
+	} else if (ours && call.kind == SYSCALL_MESSAGE) {
+		user_message(&buffer, (struct user_msghdr *)call.pointer, direction, &address, &address_length);
+	} else if (ours) {
+		buffer_from_syscall(&buffer, &call, result);
+		if (direction == SEND && SYSCALL_NUMBER(regs) == NR_SENDTO)
+			address_length =
+				user_address(&address, (const void *)SYSCALL_ARGUMENT5(regs), SYSCALL_ARGUMENT6(regs));
+	}
+	struct datagram d = {.sk = sk, .length = result, .direction = direction};
+	if (direction == RECEIVE && flags & MSG_TRUNC)
+		__builtin_memset(&buffer, 0, sizeof(buffer));
+	datagram(&d, &address, address_length, &buffer);
+	return 0;
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(datagram_sent, struct sock *sk, int result, int flags)
+{
+	return socket_call(sk, SEND, 0, result);
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(datagram_received, struct sock *sk, int result, int flags)
+{
+	return socket_call(sk, RECEIVE, flags, result);
+}
+
+char LICENSE[] SEC("license") = "GPL";
