@@ -50,6 +50,8 @@ func openAndClose(namespace string) error {
 		Resets:      probe.Events{Enabled: true},
 		Retransmits: probe.Events{Enabled: true},
 		Payload:     probe.Payload{Enabled: true},
+		Stages:      true,
+		Counters:    probe.Counters{Enabled: true},
 	}}
 	logger, err := zap.Config{
 		Level: zap.NewAtomicLevel(), Encoding: "console", OutputPaths: []string{"stdout"},

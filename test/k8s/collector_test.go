@@ -34,8 +34,8 @@ receivers:
 processors:
   k8s_attributes: {auth_type: kubeConfig}
 exporters:
-  loadbalancing/traces: {resolver: &gateways {dns: null, static: {hostnames: [%s]}}}
-  loadbalancing/metrics: {resolver: *gateways}
+  load_balancing/traces: {resolver: &gateways {dns: null, static: {hostnames: [%s]}}}
+  load_balancing/metrics: {resolver: *gateways}
 `
 
 // gatewayOverride writes files instead of sending.

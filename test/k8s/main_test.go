@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // programsVariable names the directory with etcd (as "server"), kube-apiserver and kubectl.
@@ -40,6 +41,17 @@ func program(t *testing.T, name string) string {
 	path := filepath.Join(directory, name)
 	require.FileExists(t, path)
 	return path
+}
+
+// newerThan tells whether this kernel is at least this one.
+func newerThan(t *testing.T, major, minor int) bool {
+	t.Helper()
+	var name unix.Utsname
+	require.NoError(t, unix.Uname(&name))
+	var has, has2 int
+	_, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &has, &has2)
+	require.NoError(t, err)
+	return has > major || has == major && has2 >= minor
 }
 
 // repository is where this module is.

@@ -25,8 +25,8 @@ type shop struct {
 	spare                  []string // network namespaces for pods to come
 
 	// What the programs saw, by container.
-	requests, answered, refused map[string]int
-	spans                       int
+	requests, answered, refused, resets map[string]int
+	spans                               int
 }
 
 const (
@@ -39,7 +39,7 @@ func openShop(t *testing.T, api *controlPlane) *shop {
 	n := newNode(t, hostAddress)
 	s := &shop{
 		cluster:  newCluster(t, api, n, "shop", "monitoring"),
-		requests: map[string]int{}, answered: map[string]int{}, refused: map[string]int{},
+		requests: map[string]int{}, answered: map[string]int{}, refused: map[string]int{}, resets: map[string]int{},
 	}
 	s.web = s.newWorkload(workload{namespace: "shop", kind: "Deployment", name: "web", containers: []string{"server"}})
 	s.db = s.newWorkload(workload{namespace: "shop", kind: "StatefulSet", name: "db", containers: []string{"server"}})
@@ -97,10 +97,14 @@ func (s *shop) get(container string, times int, url string) (answers map[string]
 	return answers
 }
 
-func (s *shop) refuse(container string, times int, address string) {
+// refuse lets a container of the cart's pod connect where nobody listens, which is answered by resets that are of no
+// socket, but of the pod.
+func (s *shop) refuse(container string, times int, by *pod) {
 	s.t.Helper()
-	s.cart.errands(container, fmt.Sprint(times), "refused", address)
+	s.cart.errands(container, fmt.Sprint(times), "refused", by.address+":7000")
 	s.refused[s.cart.ids[container]] += times
+	s.resets[s.cart.ids[container]] += times
+	s.resets[by.ids["server"]] += times
 }
 
 // replace deletes the pod of the StatefulSet and one of the Deployment and lets others take their addresses.
@@ -129,8 +133,8 @@ func TestTelemetryCarriesTheNamesOfItsPod(t *testing.T) {
 	s.get("sidecar", 5, "http://"+hostAddress+":9100/")
 	s.get("sidecar", 4, "http://"+hostAddress+":9200/")
 	s.get("sidecar", 6, "http://"+hostAddress+":9300/")
-	s.refuse("sidecar", 3, "10.244.0.11:7000")
-	s.refuse("app", 2, "10.244.0.13:7000")
+	s.refuse("sidecar", 3, s.webA)
+	s.refuse("app", 2, s.db0)
 
 	webC, db0 := s.replace(d.hears)
 	require.NotEqual(t, s.db0.uid, db0.uid)
@@ -155,6 +159,7 @@ func TestTelemetryCarriesTheNamesOfItsPod(t *testing.T) {
 	}
 	s.assertNames(got)
 	s.assertCounts(got)
+	s.assertCounters(got, s.webA, webC, db0)
 	assertTraces(t, got)
 	assertStacks(t, got)
 }
@@ -237,10 +242,24 @@ func (s *shop) assertCounts(got []*telemetry) {
 		assert.Equal(s.t, s.requests[of]+s.answered[of], sum("network.tcp.connection.opened", of), "%+v", s.members[of])
 		assert.Equal(s.t, s.refused[of], sum("network.tcp.connection.failed", of), "%+v", s.members[of])
 		assert.Equal(s.t, s.refused[of], events("network.tcp.connection.failed", of), "%+v", s.members[of])
-		assert.Equal(s.t, s.refused[of], events("network.tcp.reset", of), "%+v", s.members[of])
+		if s.refused[of] > 0 || newerThan(s.t, 6, 10) { // before, resets without a socket are not seen
+			assert.Equal(s.t, s.resets[of], events("network.tcp.reset", of), "%+v", s.members[of])
+		}
 	}
 	assert.Equal(s.t, s.answered["nodeproxy"], spans("nodeproxy", ptrace.SpanKindServer))
 	assert.Equal(s.t, s.answered["nodeproxy"], sum("network.tcp.connection.opened", "nodeproxy"))
+}
+
+// assertCounters: the kernel's own counters of living pods are told of them, the whole life of each and no other's.
+func (s *shop) assertCounters(got []*telemetry, pods ...*pod) {
+	s.t.Helper()
+	for _, pod := range pods {
+		accepted := 0
+		for _, g := range got {
+			accepted += g.counter("PassiveOpens", pod.uid)
+		}
+		assert.Equal(s.t, s.answered[pod.ids["server"]], accepted, "%+v", s.members[pod.ids["server"]])
+	}
 }
 
 // assertTraces: each call is one trace of two spans, joined through the service's address, and whole at one gateway.

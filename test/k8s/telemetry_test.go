@@ -39,9 +39,10 @@ type event struct {
 
 // series is a sum's value or a histogram's count.
 type series struct {
-	resource map[string]any
-	metric   string
-	value    float64
+	resource   map[string]any
+	metric     string
+	attributes map[string]any
+	value      float64
 }
 
 // read reads the files of a gateway so far.
@@ -109,7 +110,7 @@ func (got *telemetry) points(resource map[string]any, metric pmetric.Metric) {
 	put := func(attributes pcommon.Map, value float64) {
 		// fmt prints maps sorted by key.
 		key := fmt.Sprint(resource, metric.Name(), attributes.AsRaw())
-		got.series[key] = series{resource, metric.Name(), value}
+		got.series[key] = series{resource, metric.Name(), attributes.AsRaw(), value}
 	}
 	switch metric.Type() {
 	case pmetric.MetricTypeSum:
@@ -135,6 +136,16 @@ func (got *telemetry) sum(metric string, of string) (sum int) {
 		}
 	}
 	return sum
+}
+
+// counter is one of the kernel's TCP counters of a pod's network namespace.
+func (got *telemetry) counter(name, uid string) (value int) {
+	for _, s := range got.series {
+		if s.metric == "network.tcp.counter" && s.attributes["network.counter.name"] == name && s.resource["k8s.pod.uid"] == uid {
+			value += int(s.value)
+		}
+	}
+	return value
 }
 
 // owner is what a resource is of: the id of a container, else the name of a service; "" if neither is known.
