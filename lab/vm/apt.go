@@ -73,8 +73,9 @@ func (a *apt) run(ctx context.Context, name string, args ...string) (string, err
 	return stdout.String(), nil
 }
 
+// update reads the package lists. What cannot be reached is an error, which for apt-get itself is only a warning.
 func (a *apt) update(ctx context.Context) error {
-	_, err := a.run(ctx, "apt-get", "update", "-q")
+	_, err := a.run(ctx, "apt-get", "update", "-q", "-o=APT::Update::Error-Mode=any")
 	return err
 }
 

@@ -59,12 +59,10 @@ func fetchPrograms(ctx context.Context, cache, arch, mirrorURI string) (string, 
 		return "", err
 	}
 	progress("downloading %s for %s", strings.Join(packages, " "), arch)
-	if err := a.update(ctx); err != nil {
-		return "", err
-	}
+	updateErr := a.update(ctx) // of one suite perhaps, and the others have what is wanted
 	root := filepath.Join(work, "root")
 	if err := a.unpackAll(ctx, root, packages...); err != nil {
-		return "", fmt.Errorf("fetch programs for %s: %w", arch, err)
+		return "", fmt.Errorf("fetch programs for %s: %w", arch, errors.Join(updateErr, err))
 	}
 	return dir, os.Rename(root, dir)
 }
