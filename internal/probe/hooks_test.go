@@ -5,6 +5,7 @@ package probe
 import (
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -23,20 +24,19 @@ const (
 )
 
 // since is the first kernel that takes a hook, as built by Debian. What is not listed works on all of the
-// kernels that are tested, the first of which is 5.10. A program that keeps its state in the socket needs 5.11.
-var since = map[string]struct{ amd64, arm64 release }{
-	// Trampolines came to arm64 with 6.0, and ftrace's direct calls, which they need, with 6.4.
-	fexit:   {release{5, 5}, release{6, 4}},
-	lengths: {release{6, 3}, release{6, 3}},
+// kernels that are tested, the first of which is 5.10.
+var since = map[string]release{
+	lengths: {6, 3},
 	// bpf_sock_from_file; by address the programs do without.
-	"iter/task_file": {release{5, 11}, release{5, 11}},
+	"iter/task_file": {5, 11},
 }
 
 // promised: must this kernel take the hook?
 func promised(h report.Hook) bool {
-	first := since[h.Name].amd64
-	if runtime.GOARCH == "arm64" {
-		first = since[h.Name].arm64
+	first := since[h.Name]
+	if kind, _, _ := strings.Cut(h.Name, "/"); runtime.GOARCH == "arm64" && (kind == "fentry" || kind == "fexit") {
+		// Trampolines came to arm64 with 6.0, and ftrace's direct calls, which they need, with 6.4.
+		first = release{6, 4}
 	}
 	return kernelSince(first.major, first.minor)
 }
