@@ -160,7 +160,9 @@ func (p *pipeline) hurt(event *wire.PacketEvent, c *conn.Connection) otlp.Link {
 
 // Payload implements wire.Handler.
 func (p *pipeline) Payload(record *wire.PayloadRecord, data []byte) {
-	p.times.note(record)
+	if p.engine.sink.Traces != nil {
+		p.times.note(record)
+	}
 	if record.Flags&wire.PayloadDNS != 0 {
 		p.lookups.tracker.Payload(record, data)
 		return
@@ -172,15 +174,19 @@ func (p *pipeline) Payload(record *wire.PayloadRecord, data []byte) {
 func (p *pipeline) call(call *l7.Call) {
 	c, _ := p.table.Get(call.ConnID)
 	p.stats.Spans.Calls++
-	identity := p.sampler.identify(call, c)
-	p.parts = p.times.split(call)
 	counted := p.metrics.Call(call, c)
+	if p.engine.sink.Traces == nil && p.engine.sink.Logs == nil { // nobody asks for its ids
+		p.stats.Spans.Unwanted++
+		return
+	}
+	identity := p.sampler.identify(call, c)
 	link := otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
 	p.answers.add(call, link)
 	if p.engine.sink.Traces == nil {
 		p.stats.Spans.Unwanted++
 		return
 	}
+	p.parts = p.times.split(call)
 	switch p.sampler.decide(identity.TraceID, call) {
 	case unsampled:
 		p.stats.Spans.Unsampled++

@@ -93,10 +93,12 @@ func (s *sampler) identify(call *l7.Call, c *conn.Connection) otlp.Identity {
 			client = c.Remote()
 		}
 	}
-	trace, clientSpan, serverSpan := tracecontext.Derive(client, call.RequestSequence, call.StreamID)
+	var trace [16]byte
+	var clientSpan, serverSpan [8]byte
 	joins := c != nil && call.SequenceKnown
-	if !joins {
-		// No shared knowledge: ids of this end alone.
+	if joins {
+		trace, clientSpan, serverSpan = tracecontext.Derive(client, call.RequestSequence, call.StreamID)
+	} else { // no shared knowledge: ids of this end alone
 		trace, clientSpan, serverSpan = local(call)
 	}
 	identity := otlp.Identity{TraceID: trace, SpanID: clientSpan}

@@ -54,13 +54,5 @@ func decodeFold(out []byte, hex string) bool {
 		}
 		lower[i] = c
 	}
-	for i := range out {
-		high, ok1 := digit(lower[2*i])
-		low, ok2 := digit(lower[2*i+1])
-		if !ok1 || !ok2 {
-			return false
-		}
-		out[i] = high<<4 | low
-	}
-	return true
+	return decode(out, string(lower[:len(hex)]))
 }

@@ -86,23 +86,22 @@ func decode(out []byte, hex string) bool {
 	if len(hex) != 2*len(out) {
 		return false
 	}
+	all := byte(0)
 	for i := range out {
-		high, ok1 := digit(hex[2*i])
-		low, ok2 := digit(hex[2*i+1])
-		if !ok1 || !ok2 {
-			return false
-		}
+		high, low := digits[hex[2*i]], digits[hex[2*i+1]]
+		all |= high | low
 		out[i] = high<<4 | low
 	}
-	return true
+	return all <= 0xf
 }
 
-func digit(c byte) (byte, bool) {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0', true
-	case c >= 'a' && c <= 'f':
-		return c - 'a' + 10, true
+// digits are the values of lower-case hex digits, of other characters more than those.
+var digits = func() (values [256]byte) {
+	for c := range values {
+		values[c] = 0xff
 	}
-	return 0, false
-}
+	for value, c := range []byte("0123456789abcdef") {
+		values[c] = byte(value)
+	}
+	return values
+}()
