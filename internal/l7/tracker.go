@@ -75,9 +75,7 @@ func NewTracker(options Options, emit func(*Call)) *Tracker {
 	}
 	t.sink.t = t
 	t.headNames = http2.NewNames(t.headID)
-	if len(options.Headers) > 0 {
-		t.responseNames = http1.NewNames(false, options.Headers)
-	}
+	t.responseNames = http1.NewNames(false, options.Headers)
 	return t
 }
 

@@ -25,6 +25,7 @@ const MaxListed = 200
 type Names struct {
 	known  bool // the named constants above
 	listed []string
+	memo   memo
 }
 
 // NewNames makes the set of the constants (if known is set) and an allow-list of lower-case names.
@@ -91,34 +92,40 @@ func (n *Names) find(name []byte) Name {
 	return None
 }
 
-func (h *Head) field(name, value []byte, ascii bool, sink Sink) {
+// field takes a field. idle: there was nothing to do for it, or only that the connection is kept alive.
+func (h *Head) field(name, value []byte, ascii bool, sink Sink) (idle, keepAlive bool) {
 	if h.trailer {
-		return
+		return false, false
 	}
 	if len(name) > 17 || 1<<len(name)&interesting == 0 {
-		if h.names != nil && len(h.names.listed) > 0 {
-			h.names.allowed(name, value, ascii, sink)
-		}
-		return
+		return h.names == nil || !h.names.allowed(name, value, ascii, sink), false
 	}
 	h.Framing.field(name, value)
 	if h.names == nil {
-		return
+		return false, false
 	}
-	if known := h.names.find(name); known != None {
+	known := h.names.find(name)
+	if known != None {
 		sink.Field(known, trim(value), ascii)
 	}
-	h.names.allowed(name, value, ascii, sink)
+	if h.names.allowed(name, value, ascii, sink) || known != None {
+		return false, false
+	}
+	if fold(name, "connection") {
+		return fold(trim(value), "keep-alive"), true
+	}
+	return !framingField(name) && !fold(name, "upgrade"), false
 }
 
 // interesting are the lengths of the names that mean something here.
 const interesting = 1<<2 | 1<<4 | 1<<7 | 1<<10 | 1<<11 | 1<<12 | 1<<14 | 1<<17
 
-func (n *Names) allowed(name, value []byte, ascii bool, sink Sink) {
+func (n *Names) allowed(name, value []byte, ascii bool, sink Sink) bool {
 	for i, listed := range n.listed {
 		if equalFold(name, listed) {
 			sink.Field(Listed+Name(i), trim(value), ascii)
-			return
+			return true
 		}
 	}
+	return false
 }

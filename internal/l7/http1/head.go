@@ -129,6 +129,12 @@ func (h *Head) line(data []byte, sink Sink) (int, Progress) {
 		}
 		return 2, Done
 	}
+	memorable := len(data) >= minRemembered && h.names != nil && !h.trailer
+	if memorable {
+		if n := h.again(data); n > 0 {
+			return n, More
+		}
+	}
 	colon := token(data)
 	if colon == len(data) {
 		return 0, More
@@ -146,7 +152,9 @@ func (h *Head) line(data []byte, sink Sink) (int, Progress) {
 	if data[end] != '\r' || data[end+1] != '\n' {
 		return 0, Invalid
 	}
-	h.field(data[:colon], data[colon+1:end], ascii, sink)
+	if idle, keepAlive := h.field(data[:colon], data[colon+1:end], ascii, sink); idle && memorable {
+		h.names.memo.remember(data[:end+2], keepAlive)
+	}
 	return end + 2, More
 }
 

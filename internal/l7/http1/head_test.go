@@ -37,12 +37,21 @@ func (r *reading) Field(name Name, value []byte, ascii bool) {
 	}
 }
 
-// read feeds data in pieces.
+// read feeds data in pieces. What it makes of it is the same for who has read it before.
 func read(t testing.TB, pieces ...string) reading {
+	names := NewNames(true, []string{"x-id"})
+	first := readWith(t, names, pieces...)
+	for range 2 {
+		require.Equal(t, first, readWith(t, names, pieces...))
+	}
+	return first
+}
+
+func readWith(t testing.TB, names *Names, pieces ...string) reading {
 	pool := buffer.New(1 << 20)
 	r := reading{fields: map[Name]string{}}
 	var h Head
-	h.Reset(NewNames(true, []string{"x-id"}), pool)
+	h.Reset(names, pool)
 	for _, piece := range pieces {
 		for len(piece) > 0 && r.progress != Done && r.progress != Invalid {
 			n, progress := h.Feed([]byte(piece), pool, &r)
