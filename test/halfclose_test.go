@@ -97,3 +97,42 @@ func TestARequestBeforeAHalfCloseIsAnswered(t *testing.T) {
 		}
 	}
 }
+
+func TestAHalfClosedConnectionOlderThanTheObserverIsAdopted(t *testing.T) {
+	n := newNetwork(t)
+	p := n.connect(n.server.listen("tcp4", n.server.at4(7700)))
+	require.NoError(t, move(p.client, p.server, 1000))
+	require.NoError(t, p.client.CloseWrite())
+	_, err := p.server.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+	require.NoError(t, move(p.server, p.client, 5000))
+	states := map[string]int64{"fin_wait_2": 1, "close_wait": 1}
+	eventually(t, "the connection is half closed", func() bool { return assert.ObjectsAreEqual(states, n.stateCounts()) })
+	n.requireQuiet([]pair{p})
+	before := map[string]transfer{}
+	for role, witness := range n.ends(7700) {
+		before[role] = witness().transfer()
+	}
+
+	o := observe(t, n.settings())
+	require.NoError(t, move(p.server, p.client, 70_000))
+	for role, witness := range n.ends(7700) {
+		eventuallyEqual(t, "the "+role+" is as ss says, less what was before",
+			func() transfer { return witness().transfer().since(before[role]) },
+			func() transfer { return o.transfer(role, 7700) })
+	}
+	assert.Equal(t, states, o.by("network.connection.state", "network.tcp.connection.count"))
+	require.NoError(t, p.server.Close())
+	_, err = p.client.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+	require.NoError(t, p.client.Close())
+	eventually(t, "the connection is closed", func() bool { return len(n.stateCounts()) == 0 })
+	o.stop()
+	for role, reason := range map[string]string{"client": "local_fin", "server": "remote_fin"} {
+		assert.Equal(t, map[string]int64{reason: 1}, o.by("network.tcp.close.reason", "network.tcp.connection.closed",
+			"network.tcp.handshake.role", role), role)
+	}
+	assert.EqualValues(t, 70_000, o.transfer("server", 7700).Sent)
+	assert.EqualValues(t, 70_000, o.transfer("client", 7700).Received)
+	assert.Zero(t, o.transfer("server", 7700).Received, "the end of the stream came before")
+}
