@@ -64,7 +64,13 @@ func FuzzTracker(f *testing.F) {
 				tracker.Payload(rec, events[:captured])
 				events = events[captured:]
 			}
-			require.LessOrEqual(t, tracker.Stats().HeldBytes, options.MaxBytes)
+			held := 0
+			for _, c := range tracker.active {
+				require.LessOrEqual(t, c.held, options.MaxBytesPerConnection)
+				held += c.held
+			}
+			require.Equal(t, held, tracker.Stats().HeldBytes)
+			require.LessOrEqual(t, held, options.MaxBytes)
 		}
 		tracker.Flush(now + 1e12)
 		for id := range uint64(4) {
