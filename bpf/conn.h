@@ -42,6 +42,13 @@ struct conn {
 	__u64 departed_ns;	 /* when bytes were last given to a device for the first time; 0: none were */
 	__u32 departed_sequence; /* the one after them */
 	__u32 arrived_end;	 /* after that packet's last byte */
+	/* waits.bpf.c */
+	__u64 unread_ns;	/* when data came while nothing was unread; 0: nothing is unread since */
+	__u64 blocked_ns;	/* when a send found no room; 0: none did */
+	__u64 blocked_again_ns; /* and another one, which had begun after that */
+	__u64 resumed_ns;	/* when the latter began */
+	__u32 unread_sequence;
+	__u32 pad2;
 };
 
 /* key: the socket; value: its connection; lives as long as the socket. */

@@ -12,8 +12,10 @@ package bpf
 //go:generate bpf2go Resets resets.bpf.c
 //go:generate bpf2go Retransmits retransmits.bpf.c
 //go:generate bpf2go Snapshot snapshot.bpf.c
+//go:generate bpf2go Softirq softirq.bpf.c
 //go:generate bpf2go Stages stages.bpf.c
 //go:generate bpf2go Times times.bpf.c
+//go:generate bpf2go Waits waits.bpf.c
 
 // The Go types of the records, from the BTF of an object that holds nothing else.
 //go:generate clang-19 -target bpfel -O2 -g -c wire.bpf.c -o wire.tmp.o

@@ -14,12 +14,8 @@
 #include "clock.h"
 #include "packet.h"
 
-/* Its payload is, or may still turn out to be, of interest. */
-static __always_inline struct conn *times_conn(struct sock *sk)
-{
-	struct conn *conn = conn_lookup(sk, true);
-	return conn && conn->l7 != L7_OTHER ? conn : NULL;
-}
+/* Set by the loader: somebody wants to know how long data waits for its reader (waits.bpf.c). */
+volatile const __u32 waits_enabled = 0;
 
 /* When a packet came from its device, in CLOCK_MONOTONIC; 0: it carries no stamp, or one that cannot be. */
 static __always_inline __u64 arrival(struct sk_buff *skb, __u64 now)
@@ -35,8 +31,9 @@ static __always_inline __u64 arrival(struct sk_buff *skb, __u64 now)
 SEC("tp_btf/tcp_probe")
 int BPF_PROG(tcp_probe, struct sock *sk, struct sk_buff *skb)
 {
-	struct conn *conn = times_conn(sk);
-	if (!conn)
+	struct conn *conn = conn_lookup(sk, true);
+	/* Payload of other protocols is of no interest. */
+	if (!conn || (conn->l7 == L7_OTHER && !waits_enabled))
 		return 0;
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
@@ -48,10 +45,14 @@ int BPF_PROG(tcp_probe, struct sock *sk, struct sk_buff *skb)
 	__u32 end = BPF_CORE_READ(cb, end_seq);
 	if (BPF_CORE_READ(cb, seq) != next || end == next)
 		return 0;
+	__u64 now = bpf_ktime_get_ns();
+	if (waits_enabled) {
+		conn->unread_sequence = next;
+		conn->unread_ns = now;
+	}
 	conn->arrived_sequence = next;
 	barrier();
 	conn->arrived_end = end;
-	__u64 now = bpf_ktime_get_ns();
 	conn->arrived_ns = arrival(skb, now);
 	conn->queued_ns = now;
 	return 0;
@@ -63,8 +64,8 @@ int BPF_PROG(net_dev_start_xmit, struct sk_buff *skb)
 	struct sock *sk = skb->sk;
 	if (!sk || !state_is_full(BPF_CORE_READ(sk, __sk_common.skc_state)) || !socket_is_tcp(sk, false))
 		return 0;
-	struct conn *conn = times_conn(sk);
-	if (!conn)
+	struct conn *conn = conn_lookup(sk, true);
+	if (!conn || conn->l7 == L7_OTHER)
 		return 0;
 	unsigned char *transport = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header);
 	struct tcp_header header;

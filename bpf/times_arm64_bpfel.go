@@ -39,6 +39,7 @@ const (
 	TimesVarScopeNetnsCount   = "scope_netns_count"
 	TimesVarStackEnabled      = "stack_enabled"
 	TimesVarUseSkStorage      = "use_sk_storage"
+	TimesVarWaitsEnabled      = "waits_enabled"
 )
 
 // LoadTimes returns the embedded CollectionSpec for Times.
@@ -118,6 +119,7 @@ type TimesVariableSpecs struct {
 	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
 	StackEnabled      *ebpf.VariableSpec `ebpf:"stack_enabled"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.VariableSpec `ebpf:"waits_enabled"`
 }
 
 // TimesObjects contains all objects after they have been loaded into the kernel.
@@ -180,6 +182,7 @@ type TimesVariables struct {
 	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
 	StackEnabled      *ebpf.Variable `ebpf:"stack_enabled"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.Variable `ebpf:"waits_enabled"`
 }
 
 // TimesPrograms contains all programs after they have been loaded into the kernel.

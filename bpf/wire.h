@@ -20,7 +20,8 @@ enum record_kind {
 	RECORD_CONN_FAILED = 7,	  /* struct conn_record: a connect that ended in SYN_SENT; also sent as CLOSE */
 	RECORD_PAYLOAD = 8,	  /* struct payload_record, followed by captured bytes */
 	RECORD_DATAGRAM = 9,	  /* struct datagram_record, followed by captured bytes */
-	RECORD_KIND_MAX = 10,
+	RECORD_SLOW = 10,	  /* struct slow_event */
+	RECORD_KIND_MAX = 11,
 };
 
 struct record_header {
@@ -182,6 +183,37 @@ struct payload_record {
 	__u32 departed_end; /* and after the bytes that had departed */
 };
 
+/* What took long. */
+enum slow_what {
+	SLOW_READ = 0,	  /* data that had come was not read */
+	SLOW_WRITE = 1,	  /* a sender waited for room in the socket */
+	SLOW_SOFTIRQ = 2, /* a softirq waited, or ran */
+	SLOW_STAGE = 3,	  /* a packet was in a stage */
+	SLOW_MAX = 4,
+};
+
+struct slow_event {
+	struct record_header header; /* when it ended */
+	__u64 conn_id;		     /* 0: no connection of ours */
+	struct owner_ref owner;
+	struct address_pair pair;
+	__u64 duration_ns;
+	__u32 sequence; /* SLOW_READ: TCP sequence number of the first byte that waited */
+	__u8 what;	/* enum slow_what */
+	__u8 direction; /* enum packet_direction; SLOW_SOFTIRQ: enum softirq_phase */
+	__u8 stage;	/* SLOW_STAGE: enum stage; SLOW_SOFTIRQ: vector */
+	__u8 stack_depth;
+	__u8 comm[16]; /* of owner.tgid */
+	__u64 stack[STACK_DEPTH];
+};
+
+enum softirq_phase {
+	SOFTIRQ_WAIT = 0, /* from being raised to being run */
+	SOFTIRQ_RUN = 1,
+	SOFTIRQ_PHASES = 2,
+	SOFTIRQ_VECTORS = 10, /* include/linux/interrupt.h */
+};
+
 /* Counted in the kernel per owner and reason: exact whatever the token bucket holds back. */
 struct count_key {
 	struct owner_ref owner;
@@ -219,7 +251,8 @@ enum stage {
 	STAGE_DRIVER = 5,
 	STAGE_NIC_TO_TCP = 2, /* receive */
 	STAGE_TCP_TO_APP = 3,
-	STAGES_PER_DIRECTION = 6,
+	STAGE_WAIT = 6, /* of a socket: for its reader, or for room to send; not a stage of a packet */
+	STAGES_PER_DIRECTION = 7,
 };
 
 /* Whose times a block holds. A shard is shared by several CPUs. */

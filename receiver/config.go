@@ -23,6 +23,7 @@ type Config struct {
 	Flows       FlowsConfig       `mapstructure:"flows"`
 	Stages      StagesConfig      `mapstructure:"stages"`
 	DNS         DNSConfig         `mapstructure:"dns"`
+	Slow        SlowConfig        `mapstructure:"slow"`
 	HTTP        HTTPConfig        `mapstructure:"http"`
 	Trace       TraceConfig       `mapstructure:"trace"`
 	Counters    CountersConfig    `mapstructure:"counters"`
@@ -85,6 +86,20 @@ type ConnectionsConfig struct {
 // StagesConfig is where packets spend their time on the way between application and wire.
 type StagesConfig struct {
 	Enabled bool `mapstructure:"enabled"`
+}
+
+// SlowConfig is what is reported one by one because it took long. It needs stages; the histograms count all.
+type SlowConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+	// What takes longer is reported; 0: nothing of this kind is.
+	Read    time.Duration `mapstructure:"read"`    // received data waits for its reader
+	Write   time.Duration `mapstructure:"write"`   // a sender waits for room in the socket
+	Stage   time.Duration `mapstructure:"stage"`   // a packet is in a stage
+	Softirq time.Duration `mapstructure:"softirq"` // a softirq waits, or runs
+	// Stack adds the kernel stack to each log record.
+	Stack bool `mapstructure:"stack"`
+	// EventsPerSecond limits the log records of all kinds together.
+	EventsPerSecond float64 `mapstructure:"events_per_second"`
 }
 
 // EventsConfig is one kind of packet event. Its metrics are exact whatever is set here; only the log
@@ -226,6 +241,9 @@ const (
 	explicitHistograms    = "explicit"
 )
 
+// defaultSlow is what a person begins to notice.
+const defaultSlow = 100 * time.Millisecond
+
 // createDefaultConfig watches the whole host with everything on.
 //
 //   - Retransmits carry no stack: it is nearly always the same timer or ACK path, and they are the most
@@ -246,6 +264,10 @@ func createDefaultConfig() component.Config {
 		Flows:              FlowsConfig{Enabled: true, MaxPerOwner: 500, Max: 50000},
 		Stages:             StagesConfig{Enabled: true},
 		DNS:                DNSConfig{Enabled: true, Timeout: 5 * time.Second, EventsPerSecond: 50},
+		Slow: SlowConfig{
+			Enabled: true, Read: defaultSlow, Write: defaultSlow, Stage: defaultSlow, Softirq: defaultSlow,
+			EventsPerSecond: 20,
+		},
 		HTTP: HTTPConfig{
 			Enabled:      true,
 			CaptureBytes: 4096,

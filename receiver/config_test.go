@@ -79,6 +79,10 @@ func TestEveryKeyIsRead(t *testing.T) {
 			MaxConnections: 100, MaxBytes: 1000000, MaxBytesPerConnection: 300000, MaxStreams: 10,
 			Query: true, Headers: []string{"x-request-id"},
 		},
+		Slow: SlowConfig{
+			Read: time.Second, Write: 2 * time.Second, Stage: 3 * time.Second, Softirq: 4 * time.Second,
+			Stack: true, EventsPerSecond: 3,
+		},
 		Trace: TraceConfig{JoinNetworks: []string{"10.0.0.0/8"}},
 		Counters: CountersConfig{
 			Enabled: true, Groups: []string{"tcp", "sockets"}, Complete: true, SkipHostInterfaces: []string{"veth*"},

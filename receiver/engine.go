@@ -45,6 +45,7 @@ func engineConfig(c *Config, version string) engine.Config {
 			Payload:     probe.Payload{Enabled: c.HTTP.Enabled, CaptureBytes: c.HTTP.CaptureBytes},
 			Stages:      c.Stages.Enabled,
 			Datagrams:   probe.Datagrams{Flows: c.Flows.Enabled, DNS: c.DNS.Enabled},
+			Slow:        slow(c.Slow),
 			Counters: probe.Counters{
 				Enabled: c.Counters.Enabled, Groups: c.Counters.Groups, Complete: c.Counters.Complete,
 				SkipHostDevices: c.Counters.SkipHostInterfaces,
@@ -89,6 +90,16 @@ func engineConfig(c *Config, version string) engine.Config {
 		out.OTLP.Disabled[name] = !metric.Enabled
 	}
 	return out
+}
+
+func slow(c SlowConfig) probe.Slow {
+	if !c.Enabled || c.EventsPerSecond == 0 {
+		return probe.Slow{}
+	}
+	return probe.Slow{
+		Read: c.Read, Write: c.Write, Stage: c.Stage, Softirq: c.Softirq,
+		Stack: c.Stack, PerSecond: c.EventsPerSecond,
+	}
 }
 
 func events(c EventsConfig) probe.Events {

@@ -53,6 +53,10 @@ ring_buffer: {size: 1048576}
 			Payload:     probe.Payload{Enabled: true, CaptureBytes: 1024},
 			Stages:      true,
 			Datagrams:   probe.Datagrams{Flows: true},
+			Slow: probe.Slow{
+				Read: 100 * time.Millisecond, Write: 100 * time.Millisecond, Stage: 100 * time.Millisecond,
+				Softirq: 100 * time.Millisecond, PerSecond: 20,
+			},
 			Counters: probe.Counters{
 				Enabled: true, Groups: []string{"tcp"}, Complete: true, SkipHostDevices: []string{"veth*"},
 			},

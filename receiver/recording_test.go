@@ -118,6 +118,7 @@ type ignored struct{}
 
 func (ignored) Begin(*wire.Begin)                     {}
 func (ignored) Conn(*wire.ConnRecord)                 {}
+func (ignored) Slow(*wire.SlowEvent)                  {}
 func (ignored) Packet(*wire.PacketEvent)              {}
 func (ignored) Datagram(*wire.DatagramRecord, []byte) {}
 func (ignored) Payload(*wire.PayloadRecord, []byte)   {}

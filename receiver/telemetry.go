@@ -32,6 +32,7 @@ var recordKinds = [wire.RecordKindMax]string{
 	wire.RecordDrop:         "drop",
 	wire.RecordReset:        "reset",
 	wire.RecordRetransmit:   "retransmit",
+	wire.RecordSlow:         "slow",
 	wire.RecordConnFailed:   "connection_failed",
 	wire.RecordPayload:      "payload",
 	wire.RecordDatagram:     "datagram",

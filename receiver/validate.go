@@ -52,6 +52,7 @@ func (c *Config) Validate() error {
 	c.Drops.validate(&p, "drops")
 	c.Resets.validate(&p, "resets")
 	c.Retransmits.validate(&p, "retransmits")
+	c.Slow.validate(&p)
 	c.Flows.validate(&p)
 	if c.DNS.Timeout < minLookupTimeout || c.DNS.Timeout > maxLookupTimeout {
 		p.add("dns::timeout", c.DNS.Timeout, "use %s to %s, such as 5s", minLookupTimeout, maxLookupTimeout)
@@ -117,6 +118,18 @@ func validateRate(p *problems, key string, rate float64, zeroMeans string) {
 	if rate < 0 || math.IsNaN(rate) || math.IsInf(rate, 0) {
 		p.add(key, rate, "use a finite number, 0 %s", zeroMeans)
 	}
+}
+
+func (c *SlowConfig) validate(p *problems) {
+	for _, threshold := range []struct {
+		key   string
+		value time.Duration
+	}{{"read", c.Read}, {"write", c.Write}, {"stage", c.Stage}, {"softirq", c.Softirq}} {
+		if threshold.value < 0 {
+			p.add("slow::"+threshold.key, threshold.value, "use a duration such as 100ms, or 0 for no such events")
+		}
+	}
+	validateRate(p, "slow::events_per_second", c.EventsPerSecond, "to have the histograms but no log records")
 }
 
 func (c *FlowsConfig) validate(p *problems) {

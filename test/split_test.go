@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
 )
 
 // The parts of a span, which do not overlap.
@@ -106,7 +108,25 @@ func (s *nginx) signal(pids []int, signal syscall.Signal) {
 	}
 }
 
+// assertSlowRead: what was read late in a call is told of, with its trace.
+func assertSlowRead(t *testing.T, o *observer, span ptrace.Span) {
+	t.Helper()
+	waited := requirePart(t, span, tcpToApp)
+	for _, event := range o.events("network.socket.read.slow") {
+		if event.SpanID() != span.SpanID() {
+			continue
+		}
+		assert.Equal(t, span.TraceID(), event.TraceID())
+		took, ok := event.Attributes().Get("network.slow.duration")
+		require.True(t, ok)
+		assert.InDelta(t, waited.Seconds(), took.Double(), 0.01)
+		return
+	}
+	assert.Failf(t, "no slow read", "of %v, which waited %s", span.Attributes().AsRaw(), waited)
+}
+
 func TestASpanTellsWhereTheTimeWent(t *testing.T) {
+	const stopped = 150 * time.Millisecond
 	n := newNetwork(t)
 	server := startNginx(t, n.server, n.server.at4(80))
 	slow := &http.Server{Handler: http.HandlerFunc(func(out http.ResponseWriter, in *http.Request) {
@@ -118,6 +138,7 @@ func TestASpanTellsWhereTheTimeWent(t *testing.T) {
 	defer slow.Close()
 	config := n.settings()
 	config.Probe.Stages = true // which has arrivals stamped
+	config.Probe.Slow = probe.Slow{Read: stopped / 2, PerSecond: unlimited}
 	o := observe(t, config)
 
 	conn := n.client.dial(server.at)
@@ -134,12 +155,11 @@ func TestASpanTellsWhereTheTimeWent(t *testing.T) {
 	require.NoError(t, err)
 	workers := server.workers(pid)
 	server.signal(workers, syscall.SIGSTOP)
-	const stopped = 150 * time.Millisecond
 	time.AfterFunc(stopped, func() { server.signal(workers, syscall.SIGCONT) })
 	_, err = browser.ask("GET", "/stopped", "")
 	require.NoError(t, err)
 
-	const late = 80 * time.Millisecond
+	const late = 130 * time.Millisecond
 	_, err = io.WriteString(conn, "GET /late HTTP/1.1\r\nHost: server.test\r\n\r\n")
 	require.NoError(t, err)
 	time.Sleep(late)
@@ -178,11 +198,14 @@ func TestASpanTellsWhereTheTimeWent(t *testing.T) {
 	assert.Greater(t, waited, stopped/2, "the stopped server did not read")
 	assert.Less(t, requirePart(t, served, application), waited, "and it is not the application that took long")
 
+	assertSlowRead(t, o, served)
+
 	// The answer was there, and the client was elsewhere.
 	client, served = o.bothSpans("/late")
 	assertNested(t, client, served)
 	assertPartsFit(t, client)
 	assert.GreaterOrEqual(t, requirePart(t, client, tcpToApp)+requirePart(t, client, peer)+requirePart(t, client, appToDevice), late)
+	assertSlowRead(t, o, client)
 
 	client, served = o.bothSpans("/slow")
 	assertNested(t, client, served)

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -86,7 +87,7 @@ func wanted(config Config, sink Sink) Config {
 	if sink.Metrics == nil && sink.Traces == nil {
 		config.Probe.Payload.Enabled = false
 	}
-	if sink.Metrics == nil || config.OTLP.Disabled[otlp.StageDuration] {
+	if sink.Metrics == nil || allDisabled(otlp.TimeMetrics(), config.OTLP.Disabled) {
 		config.Probe.Stages = false
 	}
 	if sink.Metrics == nil {
@@ -94,6 +95,9 @@ func wanted(config Config, sink Sink) Config {
 		if sink.Logs == nil {
 			config.Probe.Datagrams.DNS = false
 		}
+	}
+	if sink.Logs == nil {
+		config.Probe.Slow = probe.Slow{}
 	}
 	for _, events := range []*probe.Events{&config.Probe.Drops, &config.Probe.Resets, &config.Probe.Retransmits} {
 		if sink.Logs == nil {
@@ -104,6 +108,10 @@ func wanted(config Config, sink Sink) Config {
 		}
 	}
 	return config
+}
+
+func allDisabled(names []string, disabled map[string]bool) bool {
+	return !slices.ContainsFunc(names, func(name string) bool { return !disabled[name] })
 }
 
 func open(config Config, logger *zap.Logger) (wire.Source, error) {

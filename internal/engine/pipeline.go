@@ -30,7 +30,8 @@ type pipeline struct {
 	sampler sampler
 	answers answers
 	times   times
-	parts   otlp.Parts // of the call at hand
+	parts   otlp.Parts       // of the call at hand
+	slow    []wire.SlowEvent // that wait for their call
 	lookups lookups
 	stats   Stats
 }
@@ -158,6 +159,40 @@ func (p *pipeline) hurt(event *wire.PacketEvent, c *conn.Connection) otlp.Link {
 	return otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
 }
 
+// Slow implements wire.Handler. A read ends before its bytes are told of, and so before it is known what call
+// they belong to: it waits for the next Flush.
+func (p *pipeline) Slow(event *wire.SlowEvent) {
+	if p.engine.sink.Logs == nil {
+		return
+	}
+	if event.ConnID != 0 && len(p.slow) < batchItems {
+		p.slow = append(p.slow, *event)
+		return
+	}
+	p.tellSlow(event)
+}
+
+func (p *pipeline) tellSlow(event *wire.SlowEvent) {
+	c, _ := p.table.Get(event.ConnID)
+	p.logs.Slow(event, c, p.slowed(event, c))
+	p.logged()
+}
+
+// slowed is the span of the call that was under way, the newest to begin if there were several.
+func (p *pipeline) slowed(event *wire.SlowEvent, c *conn.Connection) otlp.Link {
+	if event.ConnID == 0 {
+		return otlp.Link{}
+	}
+	if link, ok := p.times.during(event.ConnID, event.Header.TimeNs); ok {
+		return link
+	}
+	if call, ok := p.calls.InFlight(event.ConnID); ok && call.StartNs <= event.Header.TimeNs {
+		identity := p.sampler.identify(call, c)
+		return otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
+	}
+	return otlp.Link{}
+}
+
 // Payload implements wire.Handler.
 func (p *pipeline) Payload(record *wire.PayloadRecord, data []byte) {
 	if p.engine.sink.Traces != nil {
@@ -182,6 +217,7 @@ func (p *pipeline) call(call *l7.Call) {
 	identity := p.sampler.identify(call, c)
 	link := otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
 	p.answers.add(call, link)
+	p.times.ended(call, link)
 	if p.engine.sink.Traces == nil {
 		p.stats.Spans.Unwanted++
 		return
@@ -210,6 +246,10 @@ func (p *pipeline) call(call *l7.Call) {
 func (p *pipeline) Flush(timeNs uint64) {
 	p.calls.Flush(timeNs)
 	p.lookups.flush(timeNs)
+	for i := range p.slow {
+		p.tellSlow(&p.slow[i])
+	}
+	p.slow = p.slow[:0]
 	p.sendSpans()
 	p.sendLogs()
 }

@@ -27,6 +27,17 @@ type times struct {
 type connTimes struct {
 	received, sent         moments
 	lastReceived, lastSent moment // of all records
+	calls                  [callsKept]span
+	callCount              int
+}
+
+// callsKept is how many of a connection's last calls are remembered, for what is told of late.
+const callsKept = 4
+
+// span is a call that has ended.
+type span struct {
+	startNs, endNs uint64
+	link           otlp.Link
 }
 
 // moments is a ring, of a power of two.
@@ -71,6 +82,34 @@ func (t *times) note(record *wire.PayloadRecord) {
 	if record.Captured > 0 {
 		kept.add(last)
 	}
+}
+
+// ended remembers a call after split.
+func (t *times) ended(call *l7.Call, link otlp.Link) {
+	if c := t.byConn[call.ConnID]; c != nil {
+		c.calls[c.callCount%callsKept] = span{call.StartNs, call.EndNs, link}
+		c.callCount++
+	}
+}
+
+// during is the call that was under way at that time and has ended since, the newest to begin if there were
+// several.
+func (t *times) during(connID, timeNs uint64) (link otlp.Link, ok bool) {
+	c := t.byConn[connID]
+	if c == nil {
+		return otlp.Link{}, false
+	}
+	var newest *span
+	for i := range min(c.callCount, callsKept) {
+		at := &c.calls[i]
+		if at.startNs != 0 && at.startNs <= timeNs && timeNs <= at.endNs && (newest == nil || at.startNs > newest.startNs) {
+			newest = at
+		}
+	}
+	if newest == nil {
+		return otlp.Link{}, false
+	}
+	return newest.link, true
 }
 
 func (m *moments) add(at *moment) {

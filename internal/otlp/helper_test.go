@@ -136,6 +136,7 @@ type pipeline struct {
 	*Metrics
 	time       uint64
 	times      []wire.StageTimes // of the next collection
+	softirqs   []wire.SoftirqTimes
 	namespaces []wire.NamespaceCounters
 }
 
@@ -150,7 +151,7 @@ func newPipeline(options Options) *pipeline {
 func (p *pipeline) collect(counts ...wire.Count) pmetric.Metrics {
 	p.time += interval
 	p.Table.Collect(p.time, offsetNs)
-	collection := &wire.Collection{TimeNs: p.time, OffsetNs: offsetNs, Counts: counts, Stages: p.times, Namespaces: p.namespaces}
+	collection := &wire.Collection{TimeNs: p.time, OffsetNs: offsetNs, Counts: counts, Stages: p.times, Softirqs: p.softirqs, Namespaces: p.namespaces}
 	flows := p.Metrics.Flows(collection, p.Table.Flows())
 	metrics := p.Metrics.Collect(collection, p.Table)
 	if flows != nil {

@@ -20,8 +20,17 @@ type Instrument struct {
 	Bounds      []float64 // with Options.ExplicitBuckets
 }
 
-// StageDuration is the name of the one metric that is made of the stages.
+// StageDuration is the name of the metric of the stages.
 const StageDuration = "network.stage.duration"
+
+// TimeMetrics are the names of all metrics of times that the kernel counted: without any of them there is nothing
+// to count.
+func TimeMetrics() []string {
+	return []string{
+		StageDuration, instruments[socketReadWait].Name, instruments[socketWriteWait].Name,
+		instruments[softirqDuration].Name,
+	}
+}
 
 type instrument int
 
@@ -50,6 +59,9 @@ const (
 	rpcServerDuration
 	rpcClientDuration
 	stageDuration
+	socketReadWait
+	socketWriteWait
+	softirqDuration
 
 	// Of a network namespace, see counters.go.
 	counterTCP
@@ -171,6 +183,15 @@ var instruments = [instrumentCount]Instrument{
 	stageDuration: {StageDuration, "s",
 		"Time that packets took in a stage of their way through the kernel; which the stages are, see docs/stages.md.",
 		Histogram, []string{attrIODirection, attrStageName}, nil, stageBounds()},
+	socketReadWait: {"network.socket.read.wait", "s",
+		"Time that received data lay in TCP sockets until a reader took some of it.",
+		Histogram, nil, nil, stageBounds()},
+	socketWriteWait: {"network.socket.write.wait", "s",
+		"Time that senders waited for room in TCP sockets.",
+		Histogram, nil, nil, stageBounds()},
+	softirqDuration: {"network.softirq.duration", "s",
+		"Time that softirqs waited to be run, and ran. Of the whole host, only where the scope is that.",
+		Histogram, []string{attrSoftirqVector, attrSoftirqPhase, attrCPU}, nil, stageBounds()},
 	counterTCP: {"network.tcp.counter", "1",
 		"The kernel's TCP counters of a network namespace (tables Tcp and TcpExt, as nstat prints them), by the kernel's own name.",
 		Sum, []string{attrCounterName}, nil, nil},

@@ -31,8 +31,9 @@ type Metrics struct {
 		owner *owner.Owner
 		calls *conn.Owned[calls]
 	}
-	netns   namespaceTable
-	sinceNs uint64 // CLOCK_REALTIME of the collection before, or of the start
+	netns    namespaceTable
+	softirqs softirqs
+	sinceNs  uint64 // CLOCK_REALTIME of the collection before, or of the start
 }
 
 // NewMetrics makes a builder without any series.
@@ -156,6 +157,7 @@ func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetri
 	m.counts.add(collection, m.sinceNs)
 	m.counts.exemplify(collection.TimeNs, m.sinceNs, collection.OffsetNs)
 	m.stages.add(collection, m.sinceNs)
+	m.softirqs.add(collection, m.sinceNs)
 	m.SetOffset(collection.OffsetNs)
 	m.netns.add(collection, m.clock, m.sinceNs)
 	w := &writer{
@@ -169,6 +171,8 @@ func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetri
 		w.resource(o, false)
 		w.share(shares[o], &m.options)
 	}
+	w.resource(owner.Owner{Host: true}, false)
+	w.softirqs(&m.softirqs, m.options.bounds(softirqDuration))
 	w.resource(owner.Owner{}, true)
 	w.share(overflow, &m.options)
 

@@ -54,6 +54,13 @@ func everything(options Options) pmetric.Metrics {
 		{Owner: inPod, Direction: wire.DirectionReceive, Stage: wire.StageTCPToApp, SumNs: 3e9, First: 176, Counts: []uint32{1, 0, 2}},
 		{Owner: inPod, Direction: wire.DirectionTransmit, Stage: wire.StageQdisc, SumNs: 400, Counts: []uint32{2}},
 		{Owner: nobody, Stage: wire.StageNetfilter, SumNs: 4000, First: 17, Counts: []uint32{4}},
+		{Owner: inPod, Direction: wire.DirectionReceive, Stage: wire.StageWait, SumNs: 5e6, First: 115, Counts: []uint32{1}},
+		{Owner: inPod, Direction: wire.DirectionTransmit, Stage: wire.StageWait, SumNs: 6e6, First: 117, Counts: []uint32{1}},
+	}
+	p.softirqs = []wire.SoftirqTimes{
+		{CPU: 3, Vector: 3, Phase: wire.SoftirqWait, SumNs: 900, First: 16, Counts: []uint32{1}},
+		{CPU: 3, Vector: 3, Phase: wire.SoftirqRun, SumNs: 1800, First: 24, Counts: []uint32{0, 1}},
+		{CPU: 3, Vector: wire.SoftirqVectors}, {CPU: 1 << 31}, {Phase: wire.SoftirqPhases}, {First: wire.HistogramSlots, Counts: []uint32{1}},
 	}
 	return p.collect(
 		wire.Count{Key: wire.CountKey{Owner: process, Kind: wire.RecordRetransmit, Reason: wire.RetransmitFast, HasReason: 1, Direction: wire.DirectionTransmit}, Value: 3},
@@ -158,7 +165,7 @@ func TestOneOwnerHasOneResource(t *testing.T) {
 		assert.False(t, seen[key], key)
 		seen[key] = true
 	}
-	assert.Len(t, seen, 5)
+	assert.Len(t, seen, 6)
 }
 
 func TestCountsKeepTheirStartAndOnlyGrow(t *testing.T) {

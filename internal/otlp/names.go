@@ -84,7 +84,11 @@ const (
 	attrQdiscKind        = "network.qdisc.kind"
 	attrRequestMessages  = "ebpfnet.rpc.request.message.count"
 	attrResponseMessages = "ebpfnet.rpc.response.message.count"
-	attrResetReason      = "network.tcp.reset.reason"   // the kernel's name without SK_RST_REASON_, or a function
+	attrResetReason      = "network.tcp.reset.reason" // the kernel's name without SK_RST_REASON_, or a function
+	attrCPU              = "cpu.logical_number"
+	attrSlowDuration     = "network.slow.duration"      // s
+	attrSoftirqPhase     = "network.softirq.phase"      // wait, run
+	attrSoftirqVector    = "network.softirq.vector"     // see softirqVectors
 	attrStageName        = "network.stage.name"         // see stageNames
 	attrSocketState      = "network.socket.state"       // in_use, established, time_wait, orphaned, allocated
 	attrTCPAcknowledge   = "network.tcp.acknowledgment" // number in the packet

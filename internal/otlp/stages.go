@@ -52,7 +52,7 @@ func newStages(limits conn.Limits, environment Environment) stages {
 func (s *stages) add(collection *wire.Collection, sinceNs uint64) {
 	for i := range collection.Stages {
 		times := &collection.Stages[i]
-		if StageName(times.Direction, times.Stage) == "" || int(times.First)+len(times.Counts) > wire.HistogramSlots {
+		if StageName(times.Direction, times.Stage) == "" && times.Stage != wire.StageWait || int(times.First)+len(times.Counts) > wire.HistogramSlots {
 			continue // of a newer kernel half, in a recording
 		}
 		var entry *conn.Owned[stageSums]
@@ -67,27 +67,38 @@ func (s *stages) add(collection *wire.Collection, sinceNs uint64) {
 			sum = &stageSum{}
 			entry.Value[times.Direction][times.Stage] = sum
 		}
-		sum.sumNs += times.SumNs
-		for j, n := range times.Counts {
-			sum.slots[int(times.First)+j] += uint64(n)
-		}
+		sum.add(times.SumNs, times.First, times.Counts)
+	}
+}
+
+func (s *stageSum) add(sumNs uint64, first uint32, counts []uint32) {
+	s.sumNs += sumNs
+	for i, n := range counts {
+		s.slots[int(first)+i] += uint64(n)
 	}
 }
 
 // stages writes the distributions of one owner.
 func (w *writer) stages(entry *conn.Owned[stageSums], bounds []float64) {
-	if !w.instrument(stageDuration, entry.StartNs) {
-		return
-	}
-	for direction := range entry.Value {
-		for stage, sum := range entry.Value[direction] {
-			if sum == nil {
-				continue
+	if w.instrument(stageDuration, entry.StartNs) {
+		for direction := range entry.Value {
+			for stage, sum := range entry.Value[direction] {
+				if sum == nil || stage == wire.StageWait {
+					continue
+				}
+				to := w.stage(sum, bounds)
+				putStr(to, attrIODirection, at(directions[:], uint8(direction)))
+				putStr(to, attrStageName, StageName(uint8(direction), uint8(stage)))
 			}
-			to := w.stage(sum, bounds)
-			putStr(to, attrIODirection, at(directions[:], uint8(direction)))
-			putStr(to, attrStageName, StageName(uint8(direction), uint8(stage)))
 		}
+	}
+	w.wait(socketReadWait, entry, wire.DirectionReceive, bounds)
+	w.wait(socketWriteWait, entry, wire.DirectionTransmit, bounds)
+}
+
+func (w *writer) wait(id instrument, entry *conn.Owned[stageSums], direction uint8, bounds []float64) {
+	if sum := entry.Value[direction][wire.StageWait]; sum != nil && w.instrument(id, entry.StartNs) {
+		w.stage(sum, bounds)
 	}
 }
 

@@ -53,6 +53,8 @@ func (s *source) collect(handler wire.Handler) {
 		s.complain("read flows", s.flows.read(m))
 		collection.Flows = s.flows.flows
 	}
+	collection.Softirqs, err = s.softirqs.read()
+	s.complain("read softirqs", err)
 	s.complain("read statistics", s.readStats(&collection.Stats))
 	handler.Collect(&collection)
 }

@@ -13,7 +13,8 @@ type Config struct {
 	Resets      Events
 	Retransmits Events
 	Payload     Payload
-	Stages      bool // how long packets take on their way through the kernel
+	Stages      bool // how long packets take on their way through the kernel, and sockets wait
+	Slow        Slow // of the stages and waits
 	Counters    Counters
 	Datagrams   Datagrams
 
@@ -35,6 +36,14 @@ type Events struct {
 	Enabled   bool
 	Stack     bool    // take the kernel stack of each reported event
 	PerSecond float64 // token bucket: events per second reported at most; counts stay exact
+}
+
+// Slow says which times are reported one by one. A threshold of 0: none.
+type Slow struct {
+	Read, Write, Softirq, Stage time.Duration
+
+	Stack     bool
+	PerSecond float64 // token bucket of all together
 }
 
 // Payload configures the tap on TCP payload.

@@ -44,6 +44,8 @@ var keyedBy = map[string]string{
 	"udp_sockets":              "socket",
 	"datagram_scratch":         "CPU",
 	"batches":                  "thread",
+	"softirq_times":            "vector and phase",
+	"softirq_cpus":             "CPU",
 }
 
 func objects(t *testing.T) map[string]*ebpf.CollectionSpec {
@@ -54,6 +56,7 @@ func objects(t *testing.T) map[string]*ebpf.CollectionSpec {
 		"datagrams": bpf.LoadDatagrams, "namespaces": bpf.LoadNamespaces, "payload": bpf.LoadPayload,
 		"resets": bpf.LoadResets, "retransmits": bpf.LoadRetransmits, "snapshot": bpf.LoadSnapshot,
 		"stages": bpf.LoadStages, "times": bpf.LoadTimes,
+		"softirq": bpf.LoadSoftirq, "waits": bpf.LoadWaits,
 	} {
 		spec, err := load()
 		require.NoError(t, err)
@@ -107,7 +110,7 @@ func TestTheKernelHalfAndTheReaderAgreeOnTheStatistics(t *testing.T) {
 
 func TestEveryProgramIsReachedThroughAHook(t *testing.T) {
 	served := map[string]bool{}
-	capabilities := slices.Concat(resets(), retransmits(), stages(true, true), times(), []capability{connections(), drops(noise{}),
+	capabilities := slices.Concat(resets(), retransmits(), stages(true, true), waits(), both(times(true)), []capability{softirqs(Scope{}), connections(), drops(noise{}),
 		adoption(true), snapshot(false, true), snapshot(true, true), namespaces(), listeners()})
 	for _, c := range capabilities {
 		for _, h := range c.hooks {

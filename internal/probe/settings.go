@@ -46,6 +46,7 @@ func (c Config) addLimits(constants map[string]any) {
 		wire.RecordReset:      c.Resets,
 		wire.RecordRetransmit: c.Retransmits,
 		wire.RecordConnFailed: failed,
+		wire.RecordSlow:       {PerSecond: c.Slow.PerSecond},
 	} {
 		stack[kind] = boolean(events.Stack)
 		if events.PerSecond > 0 {
@@ -54,6 +55,12 @@ func (c Config) addLimits(constants map[string]any) {
 		}
 	}
 	constants["capture_dns"] = boolean(c.Datagrams.DNS)
+	slow := [wire.SlowMax]uint64{
+		wire.SlowRead: uint64(c.Slow.Read), wire.SlowWrite: uint64(c.Slow.Write),
+		wire.SlowSoftirq: uint64(c.Slow.Softirq), wire.SlowStage: uint64(c.Slow.Stage),
+	}
+	constants["slow_threshold_ns"] = slow
+	constants["slow_stack"] = boolean(c.Slow.Stack)
 	constants["limit_interval_ns"] = interval
 	constants["limit_burst_ns"] = burst
 	constants["stack_enabled"] = stack

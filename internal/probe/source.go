@@ -35,6 +35,7 @@ type source struct {
 	snapshot *iterator
 	stages   *stageTable
 	counters *counterTable // nil: nobody wants them
+	softirqs *softirqTable
 	facts    *facts
 	closing  sync.Once
 
@@ -110,14 +111,16 @@ func (s *source) load(types kernelTypes) error {
 		}
 	}
 	var conns, snapshots *served
-	if s.config.Connections || s.config.Payload.Enabled {
+	if s.config.Connections || s.config.Payload.Enabled || s.config.Stages {
 		conns = l.serve(connections())
 		snapshots = l.serve(snapshot(l.byAddress, s.wants(wire.CounterQueue)))
 		l.serve(adoption(l.byAddress))
 	}
-	if s.config.Payload.Enabled {
-		for _, c := range times() {
-			l.serve(c)
+	if s.config.Payload.Enabled || s.config.Stages {
+		received, sent := times(s.config.Stages)
+		l.serve(received)
+		if s.config.Payload.Enabled {
+			l.serve(sent)
 		}
 	}
 	if s.config.Datagrams.Flows || s.config.Datagrams.DNS {
@@ -137,9 +140,10 @@ func (s *source) load(types kernelTypes) error {
 		}
 	}
 	if s.config.Stages {
-		for _, c := range stages(types.hasTracepoint("tcp_sendmsg_locked"), l.byAddress) {
+		for _, c := range append(stages(types.hasTracepoint("tcp_sendmsg_locked"), l.byAddress), waits()...) {
 			l.serve(c)
 		}
+		l.serve(softirqs(s.config.Scope))
 	}
 	if len(l.statuses) == 0 && !s.config.Counters.Enabled {
 		return errors.New("nothing is enabled: enable one of connections, drops, resets, retransmits, stages, flows, dns, http and counters")
@@ -166,6 +170,7 @@ func (s *source) load(types kernelTypes) error {
 	if s.stages, err = newStageTable(l); err != nil {
 		return fmt.Errorf("stages: %w", err)
 	}
+	s.softirqs = newSoftirqTable(l)
 	if s.reader, err = ringbuf.NewReader(l.shared("records")); err != nil {
 		return fmt.Errorf("ring buffer: %w", err)
 	}

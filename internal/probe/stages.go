@@ -23,8 +23,7 @@ const (
 // traced: this kernel has the tracepoint tcp_sendmsg_locked. Where the state of sockets is kept by address, a
 // program that knows them only so can take part.
 func stages(traced, byAddress bool) []capability {
-	shards := stageShards(ebpf.MustPossibleCPU())
-	constants := map[string]any{"stage_shard_mask": uint32(shards - 1)}
+	constants := map[string]any{"stage_shard_mask": stageShardMask()}
 	offered := []hook{{name: "fentry/tcp_sendmsg_locked", programs: []attachment{tracing("stage_offered_entry")}}}
 	if traced { // from 6.16
 		offered = append([]hook{
@@ -74,6 +73,8 @@ func stages(traced, byAddress bool) []capability {
 	}
 	return all
 }
+
+func stageShardMask() uint32 { return uint32(stageShards(ebpf.MustPossibleCPU()) - 1) }
 
 // stageShards is how many blocks an owner has in each direction: a power of two, not more than CPUs.
 func stageShards(cpus int) int {
@@ -228,32 +229,41 @@ func (t *stageTable) remove(key wire.StageKey) error {
 	return nil
 }
 
-// difference adds what t.block has more than it had; counts have wrapped around if they seem to be less.
+// histogramDifference is what now has more than before, from slot first on; counts is nil if that is nothing. What
+// seems to be less has wrapped around.
+func histogramDifference(now, before *wire.Histogram) (first uint32, counts []uint32, sumNs uint64) {
+	if now.Slots == before.Slots {
+		return 0, nil, 0
+	}
+	from, to := -1, 0
+	for i := range now.Slots {
+		if now.Slots[i] != before.Slots[i] {
+			if from < 0 {
+				from = i
+			}
+			to = i
+		}
+	}
+	counts = make([]uint32, to-from+1)
+	for i := range counts {
+		counts[i] = now.Slots[from+i] - before.Slots[from+i]
+	}
+	return uint32(from), counts, now.SumNs - before.SumNs
+}
+
+// difference adds what t.block has more than it had.
 func (t *stageTable) difference(key *wire.StageKey, seen *seenBlock) (any bool) {
 	for stage := range t.block.Stages {
-		now, before := &t.block.Stages[stage], &seen.block.Stages[stage]
-		if now.Slots == before.Slots {
+		first, counts, sumNs := histogramDifference(&t.block.Stages[stage], &seen.block.Stages[stage])
+		if counts == nil {
 			continue
 		}
 		any = true
-		first, last := -1, 0
-		for i := range now.Slots {
-			if now.Slots[i] != before.Slots[i] {
-				if first < 0 {
-					first = i
-				}
-				last = i
-			}
-		}
-		times := wire.StageTimes{
+		t.times = append(t.times, wire.StageTimes{
 			Owner:    wire.OwnerRef{CgroupID: key.CgroupID, Netns: key.Netns},
 			Overflow: key.Overflow != 0, Direction: key.Direction, Stage: uint8(stage),
-			SumNs: now.SumNs - before.SumNs, First: uint32(first), Counts: make([]uint32, last-first+1),
-		}
-		for i := range times.Counts {
-			times.Counts[i] = now.Slots[first+i] - before.Slots[first+i]
-		}
-		t.times = append(t.times, times)
+			SumNs: sumNs, First: first, Counts: counts,
+		})
 	}
 	if any {
 		seen.block = t.block

@@ -136,6 +136,8 @@ func chosenHooks(t *testing.T) (chosen []report.Capability, asked []capability) 
 	return chosen, l.asked
 }
 
+func both(a, b capability) []capability { return []capability{a, b} }
+
 // tryAlone loads and attaches one hook, runs it if it is an iterator, and tells what the verifier spent on it.
 func tryAlone(t *testing.T, types kernelTypes, c capability, h hook, state string) ([]report.Program, error) {
 	t.Helper()

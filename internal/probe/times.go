@@ -6,17 +6,15 @@ import "github.com/ebpfnet/ebpfnetreceiver/bpf"
 
 // times are two capabilities, of which either is of use alone: when the bytes of calls come to TCP, and when
 // they are given to a device.
-func times() []capability {
-	return []capability{
-		{
-			name:  "times.received",
-			load:  bpf.LoadTimes,
-			hooks: []hook{{name: "tp_btf/tcp_probe", programs: []attachment{tracing("tcp_probe")}}},
-		},
-		{
+func times(waits bool) (received, sent capability) {
+	return capability{
+			name:      "times.received",
+			load:      bpf.LoadTimes,
+			hooks:     []hook{{name: "tp_btf/tcp_probe", programs: []attachment{tracing("tcp_probe")}}},
+			constants: map[string]any{"waits_enabled": boolean(waits)},
+		}, capability{
 			name:  "times.sent",
 			load:  bpf.LoadTimes,
 			hooks: []hook{{name: "tp_btf/net_dev_start_xmit", programs: []attachment{tracing("net_dev_start_xmit")}}},
-		},
-	}
+		}
 }

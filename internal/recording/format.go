@@ -71,7 +71,7 @@ func layout() string {
 	fields := crc32.NewIEEE()
 	for _, record := range []any{
 		wire.RecordHeader{}, wire.OwnerRef{}, wire.AddressPair{},
-		wire.ConnRecord{}, wire.PacketEvent{}, wire.PayloadRecord{}, wire.CountKey{},
+		wire.ConnRecord{}, wire.PacketEvent{}, wire.PayloadRecord{}, wire.CountKey{}, wire.SlowEvent{},
 	} {
 		t := reflect.TypeOf(record)
 		fmt.Fprintf(&text, "%s %d, ", t.Name(), t.Size())

@@ -40,6 +40,12 @@ func (t *Writer) Datagram(record *wire.DatagramRecord, data []byte) {
 	t.next.Datagram(record, data)
 }
 
+// Slow implements wire.Handler.
+func (t *Writer) Slow(event *wire.SlowEvent) {
+	t.record(wire.Bytes(event), nil)
+	t.next.Slow(event)
+}
+
 // Flush implements wire.Handler.
 func (t *Writer) Flush(timeNs uint64) {
 	if t.begin(frameFlush) {

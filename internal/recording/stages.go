@@ -12,6 +12,7 @@ const (
 	partStages byte = 1 + iota
 	partNamespaces
 	partFlows
+	partSoftirqs
 )
 
 func appendPart(b []byte, tag byte, body []byte) []byte {
@@ -32,6 +33,8 @@ func (d *decoder) parts(c *wire.Collection) {
 			c.Namespaces = part.namespaces()
 		case partFlows:
 			decodeFlows(&part, c)
+		case partSoftirqs:
+			decodeSoftirqs(&part, c)
 		default:
 			continue
 		}
@@ -50,12 +53,7 @@ func appendStages(b []byte, c *wire.Collection) []byte {
 		part = binary.AppendUvarint(part, uint64(s.Owner.Netns))
 		part = appendBool(part, s.Overflow)
 		part = append(part, s.Direction, s.Stage)
-		part = binary.AppendUvarint(part, s.SumNs)
-		part = binary.AppendUvarint(part, uint64(s.First))
-		part = binary.AppendUvarint(part, uint64(len(s.Counts)))
-		for _, n := range s.Counts {
-			part = binary.AppendUvarint(part, uint64(n))
-		}
+		part = appendHistogram(part, s.SumNs, s.First, s.Counts)
 	}
 	for _, stages := range c.Stats.Stages {
 		for _, losses := range stages {
@@ -75,15 +73,7 @@ func decodeStages(d *decoder, c *wire.Collection) {
 		if kind := d.bytes(2); kind != nil {
 			s.Direction, s.Stage = kind[0], kind[1]
 		}
-		s.SumNs, s.First = d.uvarint(), uint32(d.uvarint())
-		n := d.length(1)
-		if s.First > wire.HistogramSlots || n > wire.HistogramSlots-int(s.First) {
-			d.fail()
-			return
-		}
-		for range n {
-			s.Counts = append(s.Counts, uint32(d.uvarint()))
-		}
+		s.SumNs, s.First, s.Counts = d.histogram()
 		c.Stages = append(c.Stages, s)
 	}
 	for i := range c.Stats.Stages {
@@ -92,5 +82,53 @@ func decodeStages(d *decoder, c *wire.Collection) {
 				c.Stats.Stages[i][j][k] = d.uvarint()
 			}
 		}
+	}
+}
+
+func appendHistogram(b []byte, sumNs uint64, first uint32, counts []uint32) []byte {
+	b = binary.AppendUvarint(b, sumNs)
+	b = binary.AppendUvarint(b, uint64(first))
+	b = binary.AppendUvarint(b, uint64(len(counts)))
+	for _, n := range counts {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	return b
+}
+
+func (d *decoder) histogram() (sumNs uint64, first uint32, counts []uint32) {
+	sumNs, first = d.uvarint(), uint32(d.uvarint())
+	n := d.length(1)
+	if first > wire.HistogramSlots || n > wire.HistogramSlots-int(first) {
+		d.fail()
+		return 0, 0, nil
+	}
+	for range n {
+		counts = append(counts, uint32(d.uvarint()))
+	}
+	return sumNs, first, counts
+}
+
+func appendSoftirqs(b []byte, c *wire.Collection) []byte {
+	if len(c.Softirqs) == 0 {
+		return b
+	}
+	part := binary.AppendUvarint(nil, uint64(len(c.Softirqs)))
+	for i := range c.Softirqs {
+		s := &c.Softirqs[i]
+		part = binary.AppendUvarint(part, uint64(s.CPU))
+		part = append(part, s.Vector, s.Phase)
+		part = appendHistogram(part, s.SumNs, s.First, s.Counts)
+	}
+	return appendPart(b, partSoftirqs, part)
+}
+
+func decodeSoftirqs(d *decoder, c *wire.Collection) {
+	for range d.length(6) {
+		s := wire.SoftirqTimes{CPU: uint32(d.uvarint())}
+		if kind := d.bytes(2); kind != nil {
+			s.Vector, s.Phase = kind[0], kind[1]
+		}
+		s.SumNs, s.First, s.Counts = d.histogram()
+		c.Softirqs = append(c.Softirqs, s)
 	}
 }

@@ -30,6 +30,8 @@ type Handler interface {
 	Payload(*PayloadRecord, []byte)
 	// Datagram is called for RecordDatagram with the captured bytes.
 	Datagram(*DatagramRecord, []byte)
+	// Slow is called for RecordSlow.
+	Slow(*SlowEvent)
 	// Flush asks for what is complete (logs, spans) to be handed on.
 	Flush(timeNs uint64)
 	// Collect ends a collection: snapshots of all live connections came before it.
@@ -66,6 +68,7 @@ type Collection struct {
 	Counts   []Count
 	Stages   []StageTimes   // since the collection before
 	Flows    []DatagramFlow // what was exchanged since the collection before
+	Softirqs []SoftirqTimes // as Stages
 	Stats    KernelStats
 	// Namespaces are read just before, if that was asked for.
 	Namespaces []NamespaceCounters

@@ -12,6 +12,17 @@ type StageTimes struct {
 	Counts    []uint32
 }
 
+// SoftirqTimes is a distribution of times that softirqs of one vector waited or ran on one CPU, counted in the
+// kernel since the collection before.
+type SoftirqTimes struct {
+	CPU    uint32
+	Vector uint8  // include/linux/interrupt.h
+	Phase  uint8  // Softirq…
+	SumNs  uint64 // of all of them
+	First  uint32 // slot of Counts[0]
+	Counts []uint32
+}
+
 // StageLosses are the times that were not counted, by direction, stage and reason (StageNoStamp, …), since the
 // start.
 type StageLosses [3][StagesPerDirection][StageLossKinds]uint64

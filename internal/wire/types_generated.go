@@ -63,7 +63,8 @@ const (
 	RecordConnFailed   = 7
 	RecordPayload      = 8
 	RecordDatagram     = 9
-	RecordKindMax      = 10
+	RecordSlow         = 10
+	RecordKindMax      = 11
 )
 
 // Values of enum retransmit_type of bpf/wire.h.
@@ -76,6 +77,23 @@ const (
 	RetransmitSYNACK        = 5
 )
 
+// Values of enum slow_what of bpf/wire.h.
+const (
+	SlowRead    = 0
+	SlowWrite   = 1
+	SlowSoftirq = 2
+	SlowStage   = 3
+	SlowMax     = 4
+)
+
+// Values of enum softirq_phase of bpf/wire.h.
+const (
+	SoftirqWait    = 0
+	SoftirqRun     = 1
+	SoftirqPhases  = 2
+	SoftirqVectors = 10
+)
+
 // Values of enum stage of bpf/wire.h.
 const (
 	StageIP            = 0
@@ -86,7 +104,8 @@ const (
 	StageDriver        = 5
 	StageNICToTCP      = 2
 	StageTCPToApp      = 3
-	StagesPerDirection = 6
+	StageWait          = 6
+	StagesPerDirection = 7
 )
 
 // Values of enum stage_loss of bpf/wire.h.
@@ -331,14 +350,34 @@ type RecordHeader struct {
 // RecordHeaderSize is the size of struct record_header in the kernel, in bytes.
 const RecordHeaderSize = 16
 
+// SlowEvent is struct slow_event of bpf/wire.h.
+type SlowEvent struct {
+	_          structs.HostLayout
+	Header     RecordHeader
+	ConnID     uint64
+	Owner      OwnerRef
+	Pair       AddressPair
+	DurationNs uint64
+	Sequence   uint32
+	What       uint8
+	Direction  uint8
+	Stage      uint8
+	StackDepth uint8
+	Comm       [16]uint8
+	Stack      [24]uint64
+}
+
+// SlowEventSize is the size of struct slow_event in the kernel, in bytes.
+const SlowEventSize = 304
+
 // StageBlock is struct stage_block of bpf/wire.h.
 type StageBlock struct {
 	_      structs.HostLayout
-	Stages [6]Histogram
+	Stages [7]Histogram
 }
 
 // StageBlockSize is the size of struct stage_block in the kernel, in bytes.
-const StageBlockSize = 6240
+const StageBlockSize = 7280
 
 // StageKey is struct stage_key of bpf/wire.h.
 type StageKey struct {

@@ -1,0 +1,124 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ *
+ * Waits of sockets: how long data lay in a socket before its owner read it, and how long a sender waited for
+ * room. Kept in the connection's state, counted beside the stages of its owner.
+ *
+ *   read    from when data comes while nothing is unread (times.bpf.c) until a reader takes some
+ *           (tcp_rcv_space_adjust, of whatever kind the reader is: splice too)
+ *   write   a call that sleeps: in sk_stream_wait_memory. One that does not: from when it found no room until the
+ *           next call that sends something begins. Without trampolines only the latter, and of calls that
+ *           could send nothing at all.
+ */
+#include "slow.h"
+#include "stages.h"
+
+static __always_inline void waited(void *ctx, struct sock *sk, struct conn *conn, const __u32 what, __u64 since,
+				   __u64 now, __u32 sequence)
+{
+	const __u32 direction = what == SLOW_READ ? DIRECTION_RECEIVE : DIRECTION_TRANSMIT;
+	struct stage_key key = {.cgroup_id = conn->owner.cgroup_id, .netns = conn->owner.netns};
+	stage_add(stage_block(&key, direction), direction, STAGE_WAIT, now - since);
+	struct slow_event *record = slow_begin(what, now - since, now);
+	if (!record)
+		return;
+	slow_connection(record, conn, sk);
+	record->direction = direction;
+	record->sequence = sequence;
+	slow_submit(ctx, record);
+}
+
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(wait_read, struct sock *sk)
+{
+	struct conn *conn = conn_lookup(sk, true);
+	if (!conn || !conn->unread_ns)
+		return 0;
+	__u64 since = conn->unread_ns;
+	conn->unread_ns = 0;
+	waited(ctx, sk, conn, SLOW_READ, since, bpf_ktime_get_ns(), conn->unread_sequence);
+	return 0;
+}
+
+/* A send that began found no room. */
+static __always_inline void blocked(struct conn *conn, __u64 now)
+{
+	if (!conn->blocked_ns)
+		conn->blocked_ns = now;
+	else if (!conn->blocked_again_ns)
+		conn->blocked_again_ns = now;
+}
+
+SEC("fentry/sk_stream_wait_memory")
+int BPF_PROG(wait_memory_start, struct sock *sk)
+{
+	struct conn *conn = socket_is_tcp(sk, true) ? conn_lookup(sk, true) : NULL;
+	if (conn)
+		blocked(conn, bpf_ktime_get_ns());
+	return 0;
+}
+
+/* 0: there is room now, and the call that waited for it goes on. */
+SEC("fexit/sk_stream_wait_memory")
+int BPF_PROG(wait_memory_end, struct sock *sk, long *timeout, int result)
+{
+	struct conn *conn = !result && socket_is_tcp(sk, true) ? conn_lookup(sk, true) : NULL;
+	if (!conn)
+		return 0;
+	__u64 since = conn->blocked_again_ns ? conn->blocked_again_ns : conn->blocked_ns;
+	if (conn->blocked_again_ns)
+		conn->blocked_again_ns = 0;
+	else
+		conn->blocked_ns = 0;
+	if (since)
+		waited(ctx, sk, conn, SLOW_WRITE, since, bpf_ktime_get_ns(), 0);
+	return 0;
+}
+
+SEC("fentry/tcp_sendmsg_locked")
+int BPF_PROG(wait_send_start, struct sock *sk)
+{
+	struct conn *conn = conn_lookup(sk, true);
+	if (conn && conn->blocked_ns)
+		conn->resumed_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("fexit/tcp_sendmsg_locked")
+int BPF_PROG(wait_send_end, struct sock *sk, struct msghdr *msg, size_t size, int result)
+{
+	struct conn *conn = conn_lookup(sk, true);
+	if (!conn || !conn->blocked_ns)
+		return 0;
+	if (result > 0 && conn->resumed_ns > conn->blocked_ns) {
+		waited(ctx, sk, conn, SLOW_WRITE, conn->blocked_ns, conn->resumed_ns, 0);
+		conn->blocked_ns = conn->blocked_again_ns;
+	}
+	conn->blocked_again_ns = 0;
+	return 0;
+}
+
+#define EAGAIN 11
+
+/* Fires for sends of all sockets, when they are over. */
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(wait_send_length, struct sock *sk, int result)
+{
+	if (result == 0 || (result < 0 && result != -EAGAIN) || !socket_is_tcp(sk, true))
+		return 0;
+	struct conn *conn = conn_lookup(sk, true);
+	if (!conn)
+		return 0;
+	__u64 since = conn->blocked_ns;
+	if (result < 0) {
+		if (!since)
+			conn->blocked_ns = bpf_ktime_get_ns();
+	} else if (since) {
+		conn->blocked_ns = 0;
+		waited(ctx, sk, conn, SLOW_WRITE, since, bpf_ktime_get_ns(), 0);
+	}
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";
