@@ -9,6 +9,7 @@
  * Not reached: sockets that no process holds (closed and still sending, or not yet accepted).
  */
 #include "conn.h"
+#include "file.h"
 
 struct listener_key {
 	__u32 netns;
@@ -23,21 +24,6 @@ struct {
 	__type(key, struct listener_key);
 	__type(value, __u8);
 } listeners SEC(".maps");
-
-/* Set by the loader: bpf_sock_from_file is there (from 5.11). */
-volatile const __u32 has_sock_from_file = 1;
-
-static __always_inline struct sock *file_socket(struct file *file)
-{
-	if (has_sock_from_file) {
-		struct socket *socket = bpf_sock_from_file(file);
-		return socket ? socket->sk : NULL;
-	}
-	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return NULL;
-	struct socket *socket = BPF_CORE_READ(file, private_data);
-	return BPF_CORE_READ(socket, sk);
-}
 
 /* The connect() that chose a local port marked its bucket so (__inet_hash_connect): the port was never
  * bound, so this end is the client. */

@@ -6,6 +6,7 @@
  * and see all namespaces without entering any.
  */
 #include "socket.h"
+#include "file.h"
 
 #define KTHREADD 2 /* parent of all kernel threads, in the initial pid namespace */
 
@@ -47,8 +48,7 @@ static __always_inline struct sock *listener(struct sock *sk)
 		return NULL;
 	if (socket_is_tcp(sk, false))
 		return sk;
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_MPTCP ||
-	    !bpf_core_field_exists(((struct mptcp_sock *)0)->first))
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_MPTCP || !bpf_core_field_exists(((struct mptcp_sock *)0)->first))
 		return NULL;
 	return BPF_CORE_READ((struct mptcp_sock *)sk, first);
 }
@@ -59,8 +59,7 @@ int listening(struct bpf_iter__task_file *ctx)
 	struct file *file = ctx->file;
 	if (!file)
 		return 0;
-	struct socket *socket = bpf_sock_from_file(file);
-	struct sock *held = socket ? socket->sk : NULL;
+	struct sock *held = file_socket(file);
 	struct sock *sk = held ? listener(held) : NULL;
 	if (!sk)
 		return 0;

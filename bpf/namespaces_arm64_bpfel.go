@@ -20,6 +20,7 @@ const (
 	NamespacesMapStats             = "stats"
 	NamespacesProgListening        = "listening"
 	NamespacesProgTasks            = "tasks"
+	NamespacesVarHasSockFromFile   = "has_sock_from_file"
 	NamespacesVarScopeCgroupCount  = "scope_cgroup_count"
 	NamespacesVarScopeCgroupId     = "scope_cgroup_id"
 	NamespacesVarScopeCgroupLevel  = "scope_cgroup_level"
@@ -90,6 +91,7 @@ type NamespacesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NamespacesVariableSpecs struct {
+	HasSockFromFile   *ebpf.VariableSpec `ebpf:"has_sock_from_file"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.VariableSpec `ebpf:"scope_cgroup_id"`
 	ScopeCgroupLevel  *ebpf.VariableSpec `ebpf:"scope_cgroup_level"`
@@ -137,6 +139,7 @@ func (m *NamespacesMaps) Close() error {
 //
 // It can be passed to LoadNamespacesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NamespacesVariables struct {
+	HasSockFromFile   *ebpf.Variable `ebpf:"has_sock_from_file"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.Variable `ebpf:"scope_cgroup_id"`
 	ScopeCgroupLevel  *ebpf.Variable `ebpf:"scope_cgroup_level"`

@@ -1,6 +1,7 @@
 package counters
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -86,6 +87,20 @@ var tables = []table{
 	{prefix: "Icmp6", group: wire.CounterICMP6, names: `InMsgs InErrors InCsumErrors InDestUnreachs InPktTooBigs InTimeExcds
 		InRedirects InEchos InEchoReplies OutMsgs OutErrors OutRateLimitHost OutDestUnreachs OutPktTooBigs OutTimeExcds
 		OutEchos OutEchoReplies`},
+}
+
+// Names are the counters of a group that are read by default, where the group is of tables: what the attribute
+// network.counter.name may be without Complete.
+func Names(group wire.CounterGroup) (names []string) {
+	for i := range tables {
+		if tables[i].group == group {
+			names = append(names, strings.Fields(tables[i].names)...)
+		}
+	}
+	if group == wire.CounterConntrack {
+		names = slices.Sorted(maps.Keys(conntrackSums))
+	}
+	return names
 }
 
 // wanted says for each table which of its names are read.

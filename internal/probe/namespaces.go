@@ -18,11 +18,17 @@ func namespaces() capability {
 	}
 }
 
-// listeners tells what listens, and how long its queues are. It needs a helper that came with 5.11.
+// listeners tells what listens, and how long its queues are. Before 5.11 a file's socket is found without a helper.
 func listeners() capability {
+	way := func(name string, helper bool) hook {
+		return hook{
+			name: name, programs: []attachment{onDemand("listening")},
+			constants: map[string]any{"has_sock_from_file": boolean(helper)},
+		}
+	}
 	return capability{
 		name: "listeners", load: bpf.LoadNamespaces,
-		hooks: []hook{{name: "iter/task_file", programs: []attachment{onDemand("listening")}}},
+		hooks: []hook{way("iter/task_file", true), way("iter/task_file, by inode", false)},
 	}
 }
 
