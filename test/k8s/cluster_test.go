@@ -13,19 +13,16 @@ import (
 	"testing"
 )
 
-const nodeName = "node-a"
-
-// cluster is the objects in the API and what they are on the node.
+// cluster is the objects in the API and what they are on the nodes.
 type cluster struct {
 	t       *testing.T
 	api     *controlPlane
-	node    *node
 	members map[string]member // by container id
-	started int               // pods of the node
+	started map[*node]int     // pods
 }
 
 // member is what telemetry of a container has to say of it.
-type member struct{ namespace, pod, uid, deployment, statefulSet, daemonSet, container string }
+type member struct{ node, namespace, pod, uid, deployment, statefulSet, daemonSet, container string }
 
 // workload is what pods are made from; without a kind it is a file that the kubelet reads, of a static pod.
 type workload struct {
@@ -38,7 +35,7 @@ type workload struct {
 // pod is one in the API and on the node.
 type pod struct {
 	cluster   *cluster
-	workload  *workload
+	node      *node
 	path      string // in the API
 	uid       string
 	namespace string // network namespace
@@ -49,16 +46,18 @@ type pod struct {
 	programs  []*exec.Cmd
 }
 
-func newCluster(t *testing.T, api *controlPlane, n *node, namespaces ...string) *cluster {
+func newCluster(t *testing.T, api *controlPlane, nodes []*node, namespaces ...string) *cluster {
 	t.Helper()
 	for _, namespace := range namespaces {
 		api.do(http.MethodPost, "/api/v1/namespaces", object{"metadata": object{"name": namespace}})
 	}
-	api.do(http.MethodPost, "/api/v1/nodes", object{"metadata": object{"name": nodeName}})
-	api.do(http.MethodPatch, "/api/v1/nodes/"+nodeName+"/status", object{"status": object{
-		"addresses": []object{{"type": "InternalIP", "address": n.address}},
-	}})
-	return &cluster{t: t, api: api, node: n, members: map[string]member{}}
+	for _, n := range nodes {
+		api.do(http.MethodPost, "/api/v1/nodes", object{"metadata": object{"name": n.name}})
+		api.do(http.MethodPatch, "/api/v1/nodes/"+n.name+"/status", object{"status": object{
+			"addresses": []object{{"type": "InternalIP", "address": n.address}},
+		}})
+	}
+	return &cluster{t: t, api: api, members: map[string]member{}, started: map[*node]int{}}
 }
 
 // newWorkload makes a Deployment with its ReplicaSet, a StatefulSet or a DaemonSet.
@@ -105,31 +104,31 @@ func (w *workload) podSpec() object {
 
 // start does what controller, scheduler, kubelet, runtime and network plugin do for a pod. namespace is its network
 // namespace; empty: the host's.
-func (c *cluster) start(w *workload, name, namespace, address string) *pod {
+func (c *cluster) start(n *node, w *workload, name, namespace, address string) *pod {
 	c.t.Helper()
-	c.started++
+	c.started[n]++
 	p := &pod{
-		cluster: c, workload: w, path: "/api/v1/namespaces/" + w.namespace + "/pods/" + name,
+		cluster: c, node: n, path: "/api/v1/namespaces/" + w.namespace + "/pods/" + name,
 		namespace: namespace, address: address,
-		uid: c.newPod(w, name, nodeName), cgroups: map[string]string{}, ids: map[string]string{},
+		uid: c.newPod(w, name, n.name), cgroups: map[string]string{}, ids: map[string]string{},
 	}
 	if w.hostNetwork {
-		p.namespace, p.address = c.node.host, c.node.address
+		p.namespace, p.address = n.host, n.address
 	} else {
-		c.node.connect(namespace, address)
+		n.connect(namespace, address)
 	}
 	inCgroup := strings.ReplaceAll(p.uid, "-", "_")
 	if w.kind == "" {
 		inCgroup = newContainerID()[:32] // the hash of its file: the API's uid is that of a pod that mirrors it
 	}
-	p.slice = filepath.Join(c.node.cgroups, "kubepods.slice/kubepods-burstable.slice",
+	p.slice = filepath.Join(n.cgroups, "kubepods.slice/kubepods-burstable.slice",
 		"kubepods-burstable-pod"+inCgroup+".slice")
 	var statuses []object
 	for _, container := range w.containers {
 		id := newContainerID()
 		p.ids[container] = id
-		p.cgroups[container] = c.node.newCgroup(filepath.Join(p.slice, "cri-containerd-"+id+".scope"))
-		c.members[id] = w.member(name, p.uid, container)
+		p.cgroups[container] = n.newCgroup(filepath.Join(p.slice, "cri-containerd-"+id+".scope"))
+		c.members[id] = w.member(n, name, p.uid, container)
 		statuses = append(statuses, object{
 			"name": container, "containerID": "containerd://" + id, "ready": true, "started": true, "restartCount": 0,
 			"image": "registry.example/" + container + ":1.0", "imageID": "registry.example/" + container + "@sha256:" + id,
@@ -138,7 +137,7 @@ func (c *cluster) start(w *workload, name, namespace, address string) *pod {
 	}
 	c.api.do(http.MethodPatch, p.path+"/status", object{"status": object{
 		"phase": "Running", "podIP": p.address, "podIPs": []object{{"ip": p.address}},
-		"hostIP": c.node.address, "hostIPs": []object{{"ip": c.node.address}},
+		"hostIP": n.address, "hostIPs": []object{{"ip": n.address}},
 		"startTime": "2026-01-01T00:00:00Z", "containerStatuses": statuses,
 	}})
 	return p
@@ -163,8 +162,8 @@ func (c *cluster) newPod(w *workload, name, node string) (uid string) {
 	return made["metadata"].(object)["uid"].(string)
 }
 
-func (w *workload) member(pod, uid, container string) member {
-	m := member{namespace: w.namespace, pod: pod, uid: uid, container: container}
+func (w *workload) member(n *node, pod, uid, container string) member {
+	m := member{node: n.name, namespace: w.namespace, pod: pod, uid: uid, container: container}
 	switch w.kind {
 	case "Deployment":
 		m.deployment = w.name
@@ -190,19 +189,19 @@ func (p *pod) delete() {
 	p.cluster.api.do(http.MethodDelete, p.path, object{"gracePeriodSeconds": 0})
 	// A route of a device that is gone is gone too, but namespaces are taken down in the background.
 	eventually(p.cluster.t, "the route to "+p.address+" is gone", func() bool {
-		return run(p.cluster.t, "", "ip", "-n", p.cluster.node.host, "route", "show", p.address) == ""
+		return run(p.cluster.t, "", "ip", "-n", p.node.host, "route", "show", p.address) == ""
 	})
 }
 
 // serve starts a server in a container; its name is the container's id.
 func (p *pod) serve(container, at string) {
 	p.cluster.t.Helper()
-	p.programs = append(p.programs, p.cluster.node.serve(p.namespace, p.cgroups[container], at, p.ids[container]))
+	p.programs = append(p.programs, p.node.serve(p.namespace, p.cgroups[container], at, p.ids[container]))
 }
 
 func (p *pod) errands(container string, args ...string) (answers map[string]int) {
 	p.cluster.t.Helper()
-	return p.cluster.node.errands(p.namespace, p.cgroups[container], args...)
+	return p.node.errands(p.namespace, p.cgroups[container], args...)
 }
 
 func newContainerID() string {

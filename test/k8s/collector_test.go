@@ -17,14 +17,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// deployment is the example's agent and its two gateways, with what the API has of them.
+// deployment is the example's agents and its two gateways, with what the API has of them.
 type deployment struct {
-	t        *testing.T
-	agent    *exec.Cmd
-	log      string // of the agent, a file
+	agents   []*agent
 	gateways []*exec.Cmd
 	outputs  []string // a directory for each gateway
-	address  string   // of the agent
+}
+
+// agent is that of a node.
+type agent struct {
+	t       *testing.T
+	command *exec.Cmd
+	log     string // a file
+	address string
 }
 
 // agentOverride: how the agent finds the API and the gateways, and that it sees the test's namespaces alone.
@@ -51,13 +56,13 @@ service:
     traces: {exporters: [file/traces]}
 `
 
-// deploy starts gateways and an agent that watches these network namespaces.
-func deploy(t *testing.T, api *controlPlane, namespaces []string) *deployment {
+// deploy starts gateways, and an agent for each node.
+func deploy(t *testing.T, api *controlPlane, nodes []*node) *deployment {
 	t.Helper()
-	address := func(i int) string { return fmt.Sprintf("127.77.%d.%d", os.Getpid()%256, i) }
-	d := &deployment{t: t, address: address(1)}
+	address := func(i int) string { return fmt.Sprintf("127.77.%d.%d", os.Getpid()%256, i+1) }
+	d := &deployment{}
 	var hostnames []string
-	for i := 2; i < 4; i++ {
+	for i := range 2 {
 		c := &container{
 			t: t, api: api, writable: []string{t.TempDir()}, fields: map[string]string{"status.podIP": address(i)},
 		}
@@ -68,18 +73,22 @@ func deploy(t *testing.T, api *controlPlane, namespaces []string) *deployment {
 		d.gateways = append(d.gateways, gateway)
 		d.outputs = append(d.outputs, c.writable[0])
 		hostnames = append(hostnames, address(i)+":4317")
-		awaitHealth(t, gateway, address(i))
+		awaitHealth(t, address(i))
 	}
-	c := &container{
-		t: t, api: api, readable: []string{api.directory},
-		fields: map[string]string{"status.podIP": d.address, "spec.nodeName": nodeName},
-		env:    []string{"KUBECONFIG=" + api.kubeconfig(agentToken)},
+	for i, n := range nodes {
+		a := &agent{t: t, address: address(len(hostnames) + i)}
+		c := &container{
+			t: t, api: api, readable: []string{api.directory},
+			fields: map[string]string{"status.podIP": a.address, "spec.nodeName": n.name},
+			env:    []string{"KUBECONFIG=" + api.kubeconfig(agentToken)},
+		}
+		c.pod, c.spec = podOf(api, "DaemonSet", "agent")
+		c.override = fmt.Sprintf(agentOverride, strings.Join(inodes(t, n.namespaces), ","), strings.Join(hostnames, ","))
+		a.command = c.command()
+		a.log = daemon(t, a.command)
+		d.agents = append(d.agents, a)
+		awaitHealth(t, a.address)
 	}
-	c.pod, c.spec = podOf(api, "DaemonSet", "agent")
-	c.override = fmt.Sprintf(agentOverride, strings.Join(inodes(t, namespaces), ","), strings.Join(hostnames, ","))
-	d.agent = c.command()
-	d.log = daemon(t, d.agent)
-	awaitHealth(t, d.agent, d.address)
 	return d
 }
 
@@ -94,10 +103,9 @@ func inodes(t *testing.T, namespaces []string) (numbers []string) {
 	return numbers
 }
 
-func awaitHealth(t *testing.T, collector *exec.Cmd, address string) {
+func awaitHealth(t *testing.T, address string) {
 	t.Helper()
 	eventually(t, "the collector at "+address+" is healthy", func() bool {
-		require.NoError(t, collector.Process.Signal(syscall.Signal(0)))
 		response, err := http.Get("http://" + address + ":13133/")
 		if err != nil {
 			return false
@@ -108,17 +116,17 @@ func awaitHealth(t *testing.T, collector *exec.Cmd, address string) {
 }
 
 // counted is one of the agent's metrics about itself, over all its attributes.
-func (d *deployment) counted(name string) (sum float64) {
-	d.t.Helper()
-	response, err := http.Get("http://" + d.address + ":8888/metrics")
-	require.NoError(d.t, err)
+func (a *agent) counted(name string) (sum float64) {
+	a.t.Helper()
+	response, err := http.Get("http://" + a.address + ":8888/metrics")
+	require.NoError(a.t, err)
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	require.NoError(d.t, err)
+	require.NoError(a.t, err)
 	line := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + `(?:\{[^}]*\})? (\S+)$`)
 	for _, found := range line.FindAllSubmatch(text, -1) {
 		value, err := strconv.ParseFloat(string(found[1]), 64)
-		require.NoError(d.t, err)
+		require.NoError(a.t, err)
 		sum += value
 	}
 	return sum
@@ -133,12 +141,12 @@ const (
 
 // hears makes a change in the API and returns when the agent has heard of as many pods that are new, and of as many
 // that changed: a pod and its containers cannot be named before.
-func (d *deployment) hears(pods int, change func()) {
-	d.t.Helper()
+func (a *agent) hears(pods int, change func()) {
+	a.t.Helper()
 	want := float64(pipelines * pods)
-	added, updated := d.counted(podsAdded), d.counted(podsUpdated)
+	added, updated := a.counted(podsAdded), a.counted(podsUpdated)
 	change()
-	eventually(d.t, "the agent heard of the change", func() bool {
-		return d.counted(podsAdded) >= added+want && d.counted(podsUpdated) >= updated+want
+	eventually(a.t, "the agent heard of the change", func() bool {
+		return a.counted(podsAdded) >= added+want && a.counted(podsUpdated) >= updated+want
 	})
 }

@@ -14,13 +14,15 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
-// shop is a small cluster with all that can be confused: two containers in one pod, replicas behind one address, a
+// shop is a cluster of two nodes with all that can be confused: two containers in one pod, replicas behind one address, a
 // pod, a static pod and a process that share the host's address, and pods that get the address, even the name, of dead ones.
 type shop struct {
 	*cluster
+	nodes                  []*node
 	web, db                *workload
 	webA, webB, db0        *pod
 	cart, exporter, static *pod
+	front                  *pod     // on the other node
 	nodeproxy              string   // cgroup of a process of the host
 	spare                  []string // network namespaces for pods to come
 
@@ -36,9 +38,11 @@ const (
 
 func openShop(t *testing.T, api *controlPlane) *shop {
 	t.Helper()
-	n := newNode(t, hostAddress)
+	n, other := newNode(t, "node-a", hostAddress), newNode(t, "node-b", "172.20.0.2")
+	join(n, other, "10.244.0.0/24", "10.244.1.0/24")
+	nodes := []*node{n, other}
 	s := &shop{
-		cluster:  newCluster(t, api, n, "shop", "monitoring"),
+		cluster: newCluster(t, api, nodes, "shop", "monitoring"), nodes: nodes,
 		requests: map[string]int{}, answered: map[string]int{}, refused: map[string]int{}, resets: map[string]int{},
 	}
 	s.web = s.newWorkload(workload{namespace: "shop", kind: "Deployment", name: "web", containers: []string{"server"}})
@@ -49,15 +53,16 @@ func openShop(t *testing.T, api *controlPlane) *shop {
 	exporter := s.newWorkload(workload{
 		namespace: "monitoring", kind: "DaemonSet", name: "exporter", containers: []string{"exporter"}, hostNetwork: true,
 	})
-	s.webA = s.start(s.web, "web-5d9c7b6f4-aaaaa", n.newNamespace("web-a"), "10.244.0.11")
-	s.webB = s.start(s.web, "web-5d9c7b6f4-bbbbb", n.newNamespace("web-b"), "10.244.0.12")
-	s.db0 = s.start(s.db, "db-0", n.newNamespace("db"), "10.244.0.13")
-	s.cart = s.start(cart, "cart-5d9c7b6f4-xxxxx", n.newNamespace("cart"), "10.244.0.21")
-	s.exporter = s.start(exporter, "exporter-zzzzz", "", "")
-	s.static = s.start(&workload{
+	s.webA = s.start(n, s.web, "web-5d9c7b6f4-aaaaa", n.newNamespace("web-a"), "10.244.0.11")
+	s.webB = s.start(n, s.web, "web-5d9c7b6f4-bbbbb", n.newNamespace("web-b"), "10.244.0.12")
+	s.db0 = s.start(n, s.db, "db-0", n.newNamespace("db"), "10.244.0.13")
+	s.cart = s.start(n, cart, "cart-5d9c7b6f4-xxxxx", n.newNamespace("cart"), "10.244.0.21")
+	s.exporter = s.start(n, exporter, "exporter-zzzzz", "", "")
+	s.static = s.start(n, &workload{
 		namespace: "kube-system", name: "scheduler", containers: []string{"scheduler"}, hostNetwork: true,
 	}, "scheduler-node-a", "", "")
-	s.newPod(s.web, "web-5d9c7b6f4-ddddd", "node-b")
+	front := s.newWorkload(workload{namespace: "shop", kind: "Deployment", name: "front", containers: []string{"front"}})
+	s.front = s.start(other, front, "front-5d9c7b6f4-yyyyy", other.newNamespace("front"), "10.244.1.31")
 	s.nodeproxy = n.newCgroup(filepath.Join(n.cgroups, "system.slice/nodeproxy.service"))
 	s.spare = []string{n.newNamespace("web-c"), n.newNamespace("db-2")}
 	api.do(http.MethodPost, "/api/v1/namespaces/shop/services", object{
@@ -67,7 +72,9 @@ func openShop(t *testing.T, api *controlPlane) *shop {
 			"ports": []object{{"port": 80, "targetPort": 8080}},
 		},
 	})
-	n.balance(serviceAddress+" . tcp . 80", "10.244.0.11:8080", "10.244.0.12:8080")
+	for _, n := range nodes {
+		n.balance(serviceAddress+" . tcp . 80", "10.244.0.11:8080", "10.244.0.12:8080")
+	}
 
 	s.webA.serve("server", ":8080")
 	s.webB.serve("server", ":8080")
@@ -78,20 +85,13 @@ func openShop(t *testing.T, api *controlPlane) *shop {
 	return s
 }
 
-// namespaces are all there are, and will be.
-func (s *shop) namespaces() []string {
-	return append([]string{
-		s.node.host, s.webA.namespace, s.webB.namespace, s.db0.namespace, s.cart.namespace,
-	}, s.spare...)
-}
-
-// get lets a container of the cart's pod ask and notes who answered.
-func (s *shop) get(container string, times int, url string) (answers map[string]int) {
+// get lets a container ask and notes who answered.
+func (s *shop) get(by *pod, container string, times int, url string) (answers map[string]int) {
 	s.t.Helper()
-	answers = s.cart.errands(container, fmt.Sprint(times), "get", url)
+	answers = by.errands(container, fmt.Sprint(times), "get", url)
 	for name, n := range answers {
 		s.answered[name] += n
-		s.requests[s.cart.ids[container]] += n
+		s.requests[by.ids[container]] += n
 		s.spans += 2 * n
 	}
 	return answers
@@ -113,8 +113,8 @@ func (s *shop) replace(heard func(pods int, change func())) (webC, db0 *pod) {
 	s.webB.delete()
 	s.db0.delete()
 	heard(2, func() {
-		webC = s.start(s.web, "web-5d9c7b6f4-ccccc", s.spare[0], s.webB.address)
-		db0 = s.start(s.db, "db-0", s.spare[1], s.db0.address)
+		webC = s.start(s.nodes[0], s.web, "web-5d9c7b6f4-ccccc", s.spare[0], s.webB.address)
+		db0 = s.start(s.nodes[0], s.db, "db-0", s.spare[1], s.db0.address)
 	})
 	webC.serve("server", ":8080")
 	db0.serve("server", ":5432")
@@ -125,22 +125,24 @@ func TestTelemetryCarriesTheNamesOfItsPod(t *testing.T) {
 	api := startControlPlane(t)
 	api.applyExamples()
 	s := openShop(t, api)
-	d := deploy(t, api, s.namespaces())
+	d := deploy(t, api, s.nodes)
 
-	answers := s.get("app", 12, "http://"+serviceAddress+"/")
+	answers := s.get(s.cart, "app", 12, "http://"+serviceAddress+"/")
 	require.Equal(t, map[string]int{s.webA.ids["server"]: 6, s.webB.ids["server"]: 6}, answers)
-	s.get("app", 7, "http://10.244.0.13:5432/")
-	s.get("sidecar", 5, "http://"+hostAddress+":9100/")
-	s.get("sidecar", 4, "http://"+hostAddress+":9200/")
-	s.get("sidecar", 6, "http://"+hostAddress+":9300/")
+	s.get(s.cart, "app", 7, "http://10.244.0.13:5432/")
+	s.get(s.cart, "sidecar", 5, "http://"+hostAddress+":9100/")
+	s.get(s.cart, "sidecar", 4, "http://"+hostAddress+":9200/")
+	s.get(s.cart, "sidecar", 6, "http://"+hostAddress+":9300/")
+	answers = s.get(s.front, "front", 8, "http://"+serviceAddress+"/")
+	require.Equal(t, map[string]int{s.webA.ids["server"]: 4, s.webB.ids["server"]: 4}, answers)
 	s.refuse("sidecar", 3, s.webA)
 	s.refuse("app", 2, s.db0)
 
-	webC, db0 := s.replace(d.hears)
+	webC, db0 := s.replace(d.agents[0].hears)
 	require.NotEqual(t, s.db0.uid, db0.uid)
-	answers = s.get("app", 10, "http://"+serviceAddress+"/")
+	answers = s.get(s.cart, "app", 10, "http://"+serviceAddress+"/")
 	require.Equal(t, map[string]int{s.webA.ids["server"]: 5, webC.ids["server"]: 5}, answers)
-	s.get("app", 9, "http://10.244.0.13:5432/")
+	s.get(s.cart, "app", 9, "http://10.244.0.13:5432/")
 
 	eventually(t, "all spans have arrived", func() bool {
 		spans := 0
@@ -149,9 +151,11 @@ func TestTelemetryCarriesTheNamesOfItsPod(t *testing.T) {
 		}
 		return spans >= s.spans
 	})
-	assert.Equal(t, rootsProbes(t), probesIn(t, d.log), "its container bounds what it sees")
-	assert.EqualValues(t, pipelines*s.started, d.counted(podsAdded), "it hears of the pods of its node alone")
-	end(d.agent, syscall.SIGTERM)
+	for i, agent := range d.agents {
+		assert.Equal(t, rootsProbes(t), probesIn(t, agent.log), "its container bounds what it sees")
+		assert.EqualValues(t, pipelines*s.started[s.nodes[i]], agent.counted(podsAdded), "it hears of the pods of its node alone")
+		end(agent.command, syscall.SIGTERM)
+	}
 	var got []*telemetry
 	for i, gateway := range d.gateways {
 		end(gateway, syscall.SIGTERM)
@@ -175,12 +179,12 @@ func (s *shop) assertNames(got []*telemetry) {
 			for key, value := range map[string]*string{
 				"k8s.namespace.name": &names.namespace, "k8s.pod.name": &names.pod, "k8s.pod.uid": &names.uid,
 				"k8s.deployment.name": &names.deployment, "k8s.statefulset.name": &names.statefulSet,
-				"k8s.daemonset.name": &names.daemonSet, "k8s.container.name": &names.container,
+				"k8s.daemonset.name": &names.daemonSet, "k8s.container.name": &names.container, "k8s.node.name": &names.node,
 			} {
 				*value, _ = resource[key].(string)
 			}
-			require.Equal(s.t, s.expected(resource, names.container), names, "%v", resource)
-			require.Equal(s.t, nodeName, resource["k8s.node.name"])
+			require.Equal(s.t, s.expected(resource, names), names, "%v", resource)
+			require.NotEmpty(s.t, names.node)
 		}
 	}
 	for id, member := range s.members {
@@ -190,18 +194,21 @@ func (s *shop) assertNames(got []*telemetry) {
 }
 
 // expected are the names of a resource that is of a container, or of a pod but of no container that is known: then
-// any container's name, or none, is as good.
-func (s *shop) expected(resource map[string]any, container string) member {
+// any container's name, or none, is as good. What is of neither has a node.
+func (s *shop) expected(resource map[string]any, names member) member {
 	if id, ok := resource["container.id"].(string); ok {
 		return s.members[id]
 	}
 	for _, member := range s.members {
 		if member.uid == resource["k8s.pod.uid"] {
-			member.container = container
+			member.container = names.container
 			return member
 		}
 	}
-	return member{}
+	if owner(resource) == "nodeproxy" {
+		return member{node: s.nodes[0].name}
+	}
+	return member{node: names.node}
 }
 
 // assertCounts holds what is told of each container against what its program saw.

@@ -18,23 +18,25 @@ import (
 // node is what the kubelet, a container runtime, a network plugin and kube-proxy make of a machine: a network
 // namespace that plays the host's, one for each pod, routes between them, cgroups and rules.
 type node struct {
-	t       *testing.T
-	host    string // network namespace
-	address string // of the host
-	cgroups string // directory below which all cgroups are
-	made    int
+	t          *testing.T
+	name       string   // in the API
+	host       string   // network namespace
+	address    string   // of the host
+	cgroups    string   // directory below which all cgroups are
+	namespaces []string // all network namespaces
+	devices    int
 }
 
-func newNode(t *testing.T, address string) *node {
+func newNode(t *testing.T, name, address string) *node {
 	t.Helper()
 	needRoot(t)
 	for _, program := range []string{"ip", "nft", "setpriv"} {
 		_, err := exec.LookPath(program)
 		require.NoError(t, err)
 	}
-	n := &node{t: t, address: address}
+	n := &node{t: t, name: name, address: address}
 	// A slice, so that what is below reads as on a machine with systemd.
-	n.cgroups = n.newCgroup(filepath.Join(unifiedMount(t), fmt.Sprintf("ebpfnet%d.slice", os.Getpid())))
+	n.cgroups = n.newCgroup(filepath.Join(unifiedMount(t), fmt.Sprintf("ebpfnet_%d_%s.slice", os.Getpid(), strings.ReplaceAll(name, "-", "_"))))
 	n.host = n.newNamespace("host")
 	run(t, "", "ip", "-n", n.host, "addr", "add", address+"/32", "dev", "lo")
 	run(t, "", "ip", "netns", "exec", n.host, "sysctl", "-qw", "net.ipv4.ip_forward=1")
@@ -64,8 +66,8 @@ func unifiedMount(t *testing.T) string {
 
 func (n *node) newNamespace(role string) (name string) {
 	n.t.Helper()
-	n.made++
-	name = fmt.Sprintf("ebpfnet-k8s-%d-%d-%s", os.Getpid(), n.made, role)
+	name = fmt.Sprintf("ebpfnet-k8s-%d-%s-%s", os.Getpid(), n.name, role)
+	n.namespaces = append(n.namespaces, name)
 	run(n.t, "", "ip", "netns", "add", name)
 	n.t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", name).Run() }) // unless the pod took it along
 	run(n.t, "", "ip", "-n", name, "link", "set", "lo", "up")
@@ -75,9 +77,9 @@ func (n *node) newNamespace(role string) (name string) {
 // connect gives the namespace the address and, as network plugins without a bridge do, a route by the host.
 func (n *node) connect(namespace, address string) {
 	n.t.Helper()
-	n.made++
+	n.devices++
 	const gateway = "169.254.1.1"
-	device := fmt.Sprintf("pod%d", n.made)
+	device := fmt.Sprintf("pod%d", n.devices)
 	in := func(namespace string, args ...string) {
 		n.t.Helper()
 		run(n.t, "", "ip", append([]string{"-n", namespace}, args...)...)
@@ -90,6 +92,25 @@ func (n *node) connect(namespace, address string) {
 	in(namespace, "route", "add", gateway, "dev", "eth0", "scope", "link")
 	in(namespace, "route", "add", "default", "via", gateway)
 	in(n.host, "route", "add", address, "dev", device, "src", n.address)
+}
+
+// join puts two nodes on one network, each with a route to the other's pods.
+func join(a, b *node, podsOfA, podsOfB string) {
+	a.t.Helper()
+	run(a.t, "", "ip", "-n", a.host, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b.host)
+	for _, end := range []struct {
+		node, other *node
+		pods        string // of the other
+	}{{a, b, podsOfB}, {b, a, podsOfA}} {
+		in := func(args ...string) {
+			a.t.Helper()
+			run(a.t, "", "ip", append([]string{"-n", end.node.host}, args...)...)
+		}
+		in("addr", "add", end.node.address+"/32", "dev", "eth0")
+		in("link", "set", "eth0", "up")
+		in("route", "add", end.other.address, "dev", "eth0", "src", end.node.address)
+		in("route", "add", end.pods, "via", end.other.address, "dev", "eth0", "src", end.node.address)
+	}
 }
 
 // balance sends connections to the service's address and port to the backends in turn, as kube-proxy's nftables
