@@ -171,8 +171,12 @@ static __always_inline __u32 datagram_copy(const struct buffer *buffer, __u8 *da
 			continue;
 		if (length > wanted - done)
 			length = wanted - done;
-		__u32 bounded = ((length - 1) & (DATAGRAM_MAX - 1)) + 1;
-		if (bpf_probe_read_user(data + (done & (DATAGRAM_MAX - 1)), bounded, segment.iov_base))
+		/* Before 5.11 the verifier has to be told of the bounds where they matter. */
+		__u64 offset = done, bounded = length - 1;
+		barrier_var(offset);
+		barrier_var(bounded);
+		bounded = (bounded & (DATAGRAM_MAX - 1)) + 1;
+		if (bpf_probe_read_user(data + (offset & (DATAGRAM_MAX - 1)), bounded, segment.iov_base))
 			break;
 		done += bounded;
 	}
@@ -199,7 +203,10 @@ static __always_inline void report(const struct datagram *d, const struct owner_
 	to->record.direction = d->direction == SEND ? DIRECTION_TRANSMIT : DIRECTION_RECEIVE;
 	to->record.flags = (captured < wanted ? PAYLOAD_NOT_CAPTURED : 0) | (wanted < d->length ? PAYLOAD_CUT : 0);
 	bpf_get_current_comm(to->record.comm, sizeof(to->record.comm));
-	if (bpf_ringbuf_output(&records, to, sizeof(to->record) + captured, BPF_RB_NO_WAKEUP))
+	__u64 size = captured;
+	barrier_var(size);
+	size = sizeof(to->record) + (size & (2 * DATAGRAM_MAX - 1));
+	if (bpf_ringbuf_output(&records, to, size, BPF_RB_NO_WAKEUP))
 		stat_kind(RECORD_DATAGRAM, STAT_LOST);
 	else
 		stat_kind(RECORD_DATAGRAM, STAT_SUBMITTED);

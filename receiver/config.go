@@ -117,8 +117,18 @@ type FlowsConfig struct {
 	Enabled bool `mapstructure:"enabled"`
 	// MaxPerOwner and Max bound the flows of one owner and of all; what is beyond them is counted in the
 	// owner's overflow flow. A flow is four points in each collection and 300 bytes of memory.
-	MaxPerOwner int `mapstructure:"max_per_owner"`
-	Max         int `mapstructure:"max"`
+	MaxPerOwner int       `mapstructure:"max_per_owner"`
+	Max         int       `mapstructure:"max"`
+	NAT         NATConfig `mapstructure:"nat"`
+}
+
+// NATConfig names the real peer of connections whose destination was translated, such as the pod behind a
+// service's address. It needs CAP_NET_ADMIN, and costs one system call for each connection of a client.
+type NATConfig struct {
+	Enabled bool `mapstructure:"enabled"`
+	// NetworkNamespaces are those that translate: "self", which on a node is the host's for a pod with
+	// hostNetwork, or a path such as /var/run/netns/x, for which CAP_SYS_ADMIN is needed too.
+	NetworkNamespaces []string `mapstructure:"network_namespaces"`
 }
 
 // DNSConfig is lookups as the sockets of those who ask see them. Over TCP they are seen only with http enabled,
@@ -261,7 +271,7 @@ func createDefaultConfig() component.Config {
 		Drops:              EventsConfig{Enabled: true, Stack: true, EventsPerSecond: 50},
 		Resets:             EventsConfig{Enabled: true, Stack: true, EventsPerSecond: 50},
 		Retransmits:        EventsConfig{Enabled: true, EventsPerSecond: 50},
-		Flows:              FlowsConfig{Enabled: true, MaxPerOwner: 500, Max: 50000},
+		Flows:              FlowsConfig{Enabled: true, MaxPerOwner: 500, Max: 50000, NAT: NATConfig{NetworkNamespaces: []string{"self"}}},
 		Stages:             StagesConfig{Enabled: true},
 		DNS:                DNSConfig{Enabled: true, Timeout: 5 * time.Second, EventsPerSecond: 50},
 		Slow: SlowConfig{

@@ -71,7 +71,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		},
 		Drops:       EventsConfig{Enabled: true, EventsPerSecond: 10},
 		Resets:      EventsConfig{Stack: true, EventsPerSecond: 50},
-		Flows:       FlowsConfig{MaxPerOwner: 10, Max: 100},
+		Flows:       FlowsConfig{MaxPerOwner: 10, Max: 100, NAT: NATConfig{Enabled: true, NetworkNamespaces: []string{"/var/run/netns/x"}}},
 		DNS:         DNSConfig{Enabled: true, Timeout: 2 * time.Second, EventsPerSecond: 3},
 		Retransmits: EventsConfig{Enabled: true, Stack: true},
 		HTTP: HTTPConfig{
@@ -119,6 +119,9 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 			[]string{"retransmits::events_per_second: invalid value NaN"}},
 		{"flows of an owner", `flows: {max_per_owner: 1}`, []string{"flows::max_per_owner: invalid value 1", "2 or more"}},
 		{"flows", `flows: {max: -5}`, []string{"flows::max: invalid value -5", "enabled: false"}},
+		{"namespace of NAT", `flows: {nat: {network_namespaces: [x]}}`,
+			[]string{`flows::nat::network_namespaces::0: invalid value "x"`, "/var/run/netns/x"}},
+		{"NAT nowhere", `flows: {nat: {enabled: true, network_namespaces: []}}`, []string{"flows::nat::network_namespaces", "such as self"}},
 		{"timeout of lookups", `dns: {timeout: 0s}`, []string{"dns::timeout: invalid value 0s", "such as 5s"}},
 		{"rate of lookups", `dns: {events_per_second: -1}`, []string{"dns::events_per_second: invalid value -1"}},
 		{"rate of spans", `http: {spans: {per_second: -5}}`, []string{"http::spans::per_second: invalid value -5"}},

@@ -76,6 +76,9 @@ func engineConfig(c *Config, version string) engine.Config {
 		Replay: c.Replay.path(),
 	}
 	if c.Flows.Enabled {
+		if c.Flows.NAT.Enabled {
+			out.Probe.NAT = c.Flows.NAT.NetworkNamespaces
+		}
 		out.OTLP.Flows = &conn.FlowLimits{PerOwner: c.Flows.MaxPerOwner, Total: c.Flows.Max}
 	}
 	for _, header := range c.HTTP.Headers {

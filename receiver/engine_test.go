@@ -25,7 +25,7 @@ scope:
 drops: {stack: false, events_per_second: 10}
 resets: {enabled: false}
 retransmits: {events_per_second: 0}
-flows: {max: 1000}
+flows: {max: 1000, nat: {enabled: true}}
 dns: {enabled: false, timeout: 3s, events_per_second: 7}
 http: {capture_bytes: 1024, query: true, headers: [X-Request-ID], max_connections: 7, max_bytes: 400000,
   max_bytes_per_connection: 300000, max_streams: 9, spans: {ratio: 0.5, per_second: 20, keep_errors: true, keep_slower_than: 2s}}
@@ -57,6 +57,7 @@ ring_buffer: {size: 1048576}
 				Read: 100 * time.Millisecond, Write: 100 * time.Millisecond, Stage: 100 * time.Millisecond,
 				Softirq: 100 * time.Millisecond, PerSecond: 20,
 			},
+			NAT: []string{"self"},
 			Counters: probe.Counters{
 				Enabled: true, Groups: []string{"tcp"}, Complete: true, SkipHostDevices: []string{"veth*"},
 			},

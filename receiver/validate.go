@@ -54,6 +54,7 @@ func (c *Config) Validate() error {
 	c.Retransmits.validate(&p, "retransmits")
 	c.Slow.validate(&p)
 	c.Flows.validate(&p)
+	c.Flows.NAT.validate(&p)
 	if c.DNS.Timeout < minLookupTimeout || c.DNS.Timeout > maxLookupTimeout {
 		p.add("dns::timeout", c.DNS.Timeout, "use %s to %s, such as 5s", minLookupTimeout, maxLookupTimeout)
 	}
@@ -138,6 +139,17 @@ func (c *FlowsConfig) validate(p *problems) {
 	}
 	if c.Max < 1 {
 		p.add("flows::max", c.Max, "use 1 or more, such as 50000; enabled: false does without flows")
+	}
+}
+
+func (c *NATConfig) validate(p *problems) {
+	for i, namespace := range c.NetworkNamespaces {
+		if namespace != "self" && !path.IsAbs(namespace) {
+			p.add(index("flows::nat::network_namespaces", i), namespace, `use "self" or an absolute path such as /var/run/netns/x`)
+		}
+	}
+	if c.Enabled && len(c.NetworkNamespaces) == 0 {
+		p.add("flows::nat::network_namespaces", c.NetworkNamespaces, "name one, such as self, or leave flows::nat disabled")
 	}
 }
 

@@ -130,11 +130,16 @@ func (f *Flows) Sweep() {
 
 // flowKey is the key of a connection's flow. The server's port is known from who connected to whom; an
 // ephemeral port never gets here.
-func flowKey(c *Connection) FlowKey {
+func (t *Table) flowKey(c *Connection) FlowKey {
 	key := FlowKey{Peer: c.Remote().Addr(), Role: c.role, Protocol: c.pair.Protocol}
 	switch c.role {
 	case wire.RoleClient:
 		key.Port = c.Remote().Port()
+		if translation := t.options.Translation; translation != nil && c.pair.LocalPort != 0 {
+			if backend, ok := translation(&c.pair); ok {
+				key.Dialled, key.Peer, key.PeerPort = key.Peer, backend.Addr(), backend.Port()
+			}
+		}
 	case wire.RoleServer:
 		key.Port = c.Local().Port()
 	}
@@ -150,7 +155,7 @@ func (t *Table) join(c *Connection) {
 	if !c.is(adopted) && c.openedNs != 0 {
 		start = c.openedNs
 	}
-	c.flow = t.flows.Of(*c.owner, flowKey(c), uint64(int64(start)+t.offsetNs))
+	c.flow = t.flows.Of(*c.owner, t.flowKey(c), uint64(int64(start)+t.offsetNs))
 	c.flow.connections++
 }
 

@@ -165,3 +165,22 @@ func TestFlowsAllocateNothingInSteadyState(t *testing.T) {
 	}
 	assert.Zero(t, testing.AllocsPerRun(5000, life))
 }
+
+func TestAClientsFlowNamesTheBackendBehindAService(t *testing.T) {
+	backend := netip.MustParseAddrPort("10.2.0.9:8080")
+	w := newWorld(t, Options{Flows: &FlowLimits{}, Translation: func(pair *wire.AddressPair) (netip.AddrPort, bool) {
+		return backend, pair.RemotePort == 80
+	}})
+	translated, direct, server := w.client(1), to(w.client(2), "10.0.0.2:81"), w.client(3)
+	server.Role = wire.RoleServer
+	for _, r := range []wire.ConnRecord{translated, direct, server} {
+		r.SegsOut = 1
+		w.sees(wire.RecordConnClose, r)
+	}
+	dialled := netip.MustParseAddr("10.0.0.2")
+	flows := w.flows()
+	require.Len(t, flows, 3)
+	assert.Equal(t, FlowKey{Peer: backend.Addr(), PeerPort: 8080, Dialled: dialled, Port: 80, Role: wire.RoleClient, Protocol: 6}, flows[0].Key)
+	assert.Equal(t, FlowKey{Peer: dialled, Port: 81, Role: wire.RoleClient, Protocol: 6}, flows[1].Key)
+	assert.Equal(t, FlowKey{Peer: dialled, Port: 40000, Role: wire.RoleServer, Protocol: 6}, flows[2].Key)
+}

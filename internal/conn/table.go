@@ -2,6 +2,7 @@ package conn
 
 import (
 	"cmp"
+	"net/netip"
 	"time"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/owner"
@@ -17,6 +18,9 @@ type Options struct {
 	Linger         time.Duration // how long an ended connection can still be looked up; 0: 2 s
 	Dimensions     Dimensions
 	Flows          *FlowLimits // nil: connections are not counted by flow
+
+	// Translation is wire.Translator's, for the peers of flows; nil: they are those that clients asked for.
+	Translation func(*wire.AddressPair) (netip.AddrPort, bool)
 
 	// Boundaries in seconds; none: exponential histograms.
 	DurationBounds, HandshakeBounds, RTTBounds []float64

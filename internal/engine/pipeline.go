@@ -42,7 +42,7 @@ func newPipeline(ctx context.Context, e *Engine) *pipeline {
 	p := &pipeline{
 		engine:  e,
 		facts:   facts,
-		table:   conn.New(e.config.OTLP.Connections(), environment.Owners),
+		table:   newTable(e.config.OTLP.Connections(), facts, environment.Owners),
 		metrics: otlp.NewMetrics(e.config.OTLP, environment),
 		logs:    otlp.NewLogs(e.config.OTLP, environment),
 		spans:   otlp.NewSpans(e.config.OTLP),
@@ -55,6 +55,13 @@ func newPipeline(ctx context.Context, e *Engine) *pipeline {
 	p.lookups.bucket = newBucket(e.config.DNS.PerSecond)
 	p.out.metrics, p.out.logs, p.out.spans = newOutput(ctx), newOutput(ctx), newOutput(ctx)
 	return p
+}
+
+func newTable(options conn.Options, facts wire.Facts, owners conn.Resolver) *conn.Table {
+	if translator, ok := facts.(wire.Translator); ok {
+		options.Translation = translator.Translation
+	}
+	return conn.New(options, owners)
 }
 
 // close hands over what is queued.

@@ -17,6 +17,7 @@ type Config struct {
 	Slow        Slow // of the stages and waits
 	Counters    Counters
 	Datagrams   Datagrams
+	NAT         []string // network namespaces whose table of connections tells of translated destinations: "self" or a path
 
 	RingBytes      int      // size of the ring buffer, a power of two and a multiple of the page size; 0: 8 MiB
 	MaxConnections int      // size of the connection map where state cannot live in the socket; 0: 262144

@@ -17,6 +17,7 @@ type facts struct {
 	*symbol.Kallsyms
 	symbol.Enums
 	residents *residents // nil: the kernel does not tell
+	conntrack *conntrack // nil: not wanted, or refused
 }
 
 func newFacts(types kernelTypes) *facts {

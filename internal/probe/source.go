@@ -166,6 +166,9 @@ func (s *source) load(types kernelTypes) error {
 	if s.counters != nil && s.wants(wire.CounterQueue) {
 		s.counters.queues = l.shared("queues")
 	}
+	if len(s.config.NAT) > 0 {
+		s.openNAT()
+	}
 	var err error
 	if s.stages, err = newStageTable(l); err != nil {
 		return fmt.Errorf("stages: %w", err)
@@ -338,6 +341,9 @@ func (s *source) Close() error {
 			s.facts.residents.close()
 		}
 		s.loader.close()
+		if s.facts.conntrack != nil {
+			s.facts.conntrack.close()
+		}
 		s.facts.Close()
 	})
 	return nil

@@ -2,6 +2,7 @@ package recording
 
 import (
 	"math"
+	"net/netip"
 	"slices"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
@@ -22,8 +23,11 @@ type answers struct {
 	symbols   replies[uint64, wire.Symbol]
 	enums     replies[enumKey, string]
 	netns     replies[uint32, wire.Namespace]
-	count     int
-	size      int
+
+	translations replies[wire.AddressPair, netip.AddrPort]
+
+	count int
+	size  int
 }
 
 func newAnswers() *answers {
@@ -33,6 +37,8 @@ func newAnswers() *answers {
 		symbols:   make(replies[uint64, wire.Symbol]),
 		enums:     make(replies[enumKey, string]),
 		netns:     make(replies[uint32, wire.Namespace]),
+
+		translations: make(replies[wire.AddressPair, netip.AddrPort]),
 	}
 }
 
@@ -135,6 +141,9 @@ func (a *answers) load(body []byte) (problem string) {
 			name = d.string()
 		}
 		ordered = !d.done() || a.enums.add(key, ask, name, ok)
+	case factTranslation:
+		pair, backend := d.translation()
+		ordered = !d.done() || a.translations.add(pair, ask, backend, true)
 	case factNamespace:
 		key, ok := d.uint32(), d.bool()
 		var namespace wire.Namespace

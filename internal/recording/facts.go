@@ -2,6 +2,7 @@ package recording
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
@@ -22,6 +23,8 @@ type factWriter struct {
 	symbols   tracker[uint64, wire.Symbol]
 	enums     tracker[enumKey, string]
 	netns     tracker[uint32, wire.Namespace]
+
+	translations tracker[wire.AddressPair, netip.AddrPort]
 }
 
 func newFactWriter(from wire.Facts) factWriter {
@@ -32,11 +35,13 @@ func newFactWriter(from wire.Facts) factWriter {
 		symbols:   make(tracker[uint64, wire.Symbol]),
 		enums:     make(tracker[enumKey, string]),
 		netns:     make(tracker[uint32, wire.Namespace]),
+
+		translations: make(tracker[wire.AddressPair, netip.AddrPort]),
 	}
 }
 
 func (f *factWriter) forget() {
-	f.cgroups, f.processes, f.symbols, f.enums, f.netns = nil, nil, nil, nil, nil
+	f.cgroups, f.processes, f.symbols, f.enums, f.netns, f.translations = nil, nil, nil, nil, nil, nil
 }
 
 // tracker remembers for each key how often it was asked for and the answer.

@@ -55,6 +55,7 @@ const (
 	factSymbol
 	factEnum
 	factNamespace
+	factTranslation
 )
 
 // byteOrder is that of this machine, and so of its kernel's records.

@@ -1,6 +1,9 @@
 package wire
 
-import "context"
+import (
+	"context"
+	"net/netip"
+)
 
 // Source delivers what the kernel saw: live from the probes or from a recording. Everything behind it
 // behaves the same, byte for byte, on either.
@@ -133,6 +136,13 @@ type Facts interface {
 	// EnumName gives the name of an enum's value as the running kernel has it, such as
 	// skb_drop_reason 8: SKB_DROP_REASON_NETFILTER_DROP.
 	EnumName(enum string, value uint32) (name string, ok bool)
+}
+
+// Translator is what the Facts of a source may be too.
+type Translator interface {
+	// Translation is whom destination NAT made the peer of a connection from pair.Local that asked for
+	// pair.Remote; ok is false where it did not, or nobody knows.
+	Translation(pair *AddressPair) (backend netip.AddrPort, ok bool)
 }
 
 // Process is what /proc tells of a process.
