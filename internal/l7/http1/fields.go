@@ -92,29 +92,33 @@ func (n *Names) find(name []byte) Name {
 	return None
 }
 
-// field takes a field. idle: there was nothing to do for it, or only that the connection is kept alive.
-func (h *Head) field(name, value []byte, ascii bool, sink Sink) (idle, keepAlive bool) {
+// field takes a field and says what there was to do for it.
+func (h *Head) field(name, value []byte, ascii bool, sink Sink) meaning {
 	if h.trailer {
-		return false, false
+		return meaning{}
 	}
 	if len(name) > 17 || 1<<len(name)&interesting == 0 {
-		return h.names == nil || !h.names.allowed(name, value, ascii, sink), false
+		return meaning{certain: h.names == nil || !h.names.allowed(name, value, ascii, sink)}
 	}
 	h.Framing.field(name, value)
 	if h.names == nil {
-		return false, false
+		return meaning{}
 	}
 	known := h.names.find(name)
 	if known != None {
 		sink.Field(known, trim(value), ascii)
 	}
-	if h.names.allowed(name, value, ascii, sink) || known != None {
-		return false, false
+	switch {
+	case h.names.allowed(name, value, ascii, sink):
+		return meaning{}
+	case known != None:
+		return meaning{certain: true, name: known, ascii: ascii}
+	case fold(name, "connection"):
+		return meaning{certain: fold(trim(value), "keep-alive"), keepAlive: true}
+	case fold(name, "content-length"):
+		return meaning{certain: true, contentLength: true}
 	}
-	if fold(name, "connection") {
-		return fold(trim(value), "keep-alive"), true
-	}
-	return !framingField(name) && !fold(name, "upgrade"), false
+	return meaning{certain: !framingField(name) && !fold(name, "upgrade")}
 }
 
 // interesting are the lengths of the names that mean something here.

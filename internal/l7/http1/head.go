@@ -131,7 +131,7 @@ func (h *Head) line(data []byte, sink Sink) (int, Progress) {
 	}
 	memorable := len(data) >= minRemembered && h.names != nil && !h.trailer
 	if memorable {
-		if n := h.again(data); n > 0 {
+		if n := h.again(data, sink); n > 0 {
 			return n, More
 		}
 	}
@@ -152,8 +152,8 @@ func (h *Head) line(data []byte, sink Sink) (int, Progress) {
 	if data[end] != '\r' || data[end+1] != '\n' {
 		return 0, Invalid
 	}
-	if idle, keepAlive := h.field(data[:colon], data[colon+1:end], ascii, sink); idle && memorable {
-		h.names.memo.remember(data[:end+2], keepAlive)
+	if means := h.field(data[:colon], data[colon+1:end], ascii, sink); means.certain && memorable {
+		h.names.memo.remember(data[:end+2], colon, means)
 	}
 	return end + 2, More
 }
