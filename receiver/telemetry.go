@@ -11,6 +11,7 @@ import (
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 	"github.com/ebpfnet/ebpfnetreceiver/receiver/internal/metadata"
 )
@@ -71,12 +72,13 @@ func (t *telemetry) observe(read func() engine.Stats) error {
 		t.observeConnections(o, &snapshot)
 		t.observeCalls(o, &snapshot)
 		t.observeLookups(o, &snapshot)
+		t.observeStages(o, &snapshot.Kernel.Stages)
 		return nil
 	},
 		b.EbpfNetCalls, b.EbpfNetCallsCaptured, b.EbpfNetCallsGivenUp, b.EbpfNetConnections,
 		b.EbpfNetConnectionsTracked, b.EbpfNetLimits, b.EbpfNetLookups, b.EbpfNetPayloadGaps, b.EbpfNetProbeStatus,
 		b.EbpfNetProgramMisses, b.EbpfNetProgramRuns, b.EbpfNetProgramTime, b.EbpfNetRecords,
-		b.EbpfNetRecordsSeen, b.EbpfNetRingFill)
+		b.EbpfNetRecordsSeen, b.EbpfNetRingFill, b.EbpfNetStagesUnmeasured)
 	t.registration = registration
 	return err
 }
@@ -131,6 +133,7 @@ func (t *telemetry) observeConnections(o metric.Observer, stats *engine.Stats) {
 	t.observeEach(o, t.builder.EbpfNetLimits, "limit", map[string]uint64{
 		"kernel_connections": stats.Kernel.ConnsFull, "kernel_counts": stats.Kernel.CountsFull, "kernel_flows": stats.Kernel.FlowsFull,
 		"connections": c.Refused, "attributes": c.Folded, "flows": c.FlowsFolded,
+		"stage_owners":  stats.Kernel.Stages.Folded(),
 		"metrics_queue": stats.Lost.Metrics, "logs_queue": stats.Lost.Logs, "traces_queue": stats.Lost.Spans,
 	})
 }
@@ -157,6 +160,25 @@ func (t *telemetry) observeLookups(o metric.Observer, stats *engine.Stats) {
 		"answered": stats.Lookups.Answered, "timed_out": stats.Lookups.TimedOut,
 		"unknown": stats.Lookups.Unknown, "pending": stats.Lookups.Pending,
 	})
+}
+
+// observeStages leaves out what has not happened: few stages have all reasons.
+func (t *telemetry) observeStages(o metric.Observer, losses *wire.StageLosses) {
+	reasons := [...]string{
+		wire.StageNoStamp: "no_stamp", wire.StageClock: "clock", wire.StageInterrupted: "interrupted",
+	}
+	for direction, stages := range losses {
+		for stage, of := range stages {
+			for reason, name := range reasons {
+				if of[reason] > 0 {
+					o.ObserveInt64(t.builder.EbpfNetStagesUnmeasured, int64(of[reason]), t.with(
+						attribute.String("direction", otlp.DirectionName(uint8(direction))),
+						attribute.String("stage", otlp.StageName(uint8(direction), uint8(stage))),
+						attribute.String("reason", name)))
+				}
+			}
+		}
+	}
 }
 
 // observeEach observes counts by the value that the attribute called name has for them.

@@ -50,6 +50,9 @@ func TestTheBooksOfTheEngineAreRead(t *testing.T) {
 			Programs: []wire.ProgramStats{{Name: "kfree_skb", Runs: 5, RunNs: 2_500_000_000, Misses: 1}},
 		},
 	}
+	books.Kernel.Stages[wire.DirectionTransmit][wire.StageQdisc][wire.StageNoStamp] = 11
+	books.Kernel.Stages[wire.DirectionUnknown][wire.StageNetfilter][wire.StageInterrupted] = 12
+	books.Kernel.Stages[wire.DirectionTransmit][wire.StageIP][wire.StageFolded] = 13
 	books.Kernel.Kinds[wire.RecordDrop] = wire.KindStats{Seen: 10, Submitted: 5, Suppressed: 3, Lost: 2}
 
 	telemetry := componenttest.NewTelemetry()
@@ -90,7 +93,11 @@ func TestTheBooksOfTheEngineAreRead(t *testing.T) {
 		point[int64](0, "limit", "kernel_connections"), point[int64](0, "limit", "kernel_counts"),
 		point[int64](0, "limit", "kernel_flows"),
 		point[int64](2, "limit", "connections"), point[int64](0, "limit", "attributes"),
-		point[int64](8, "limit", "flows"),
+		point[int64](8, "limit", "flows"), point[int64](13, "limit", "stage_owners"),
+	}, ignoreTimes)
+	metadatatest.AssertEqualEbpfNetStagesUnmeasured(t, telemetry, []metricdata.DataPoint[int64]{
+		point[int64](11, "direction", "transmit", "stage", "qdisc", "reason", "no_stamp"),
+		point[int64](12, "direction", "", "stage", "netfilter", "reason", "interrupted"),
 	}, ignoreTimes)
 	metadatatest.AssertEqualEbpfNetCalls(t, telemetry, []metricdata.DataPoint[int64]{
 		point[int64](5, "outcome", "span"), point[int64](0, "outcome", "unsampled"),

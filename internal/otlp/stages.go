@@ -31,6 +31,9 @@ func StageName(direction, stage uint8) string {
 	return stageNames[direction][stage]
 }
 
+// DirectionName is the value of network.io.direction; empty where there is none.
+func DirectionName(direction uint8) string { return at(directions[:], direction) }
+
 // stages sums up what the kernel counted per owner.
 type stages struct {
 	environment Environment

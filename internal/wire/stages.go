@@ -23,6 +23,16 @@ type SoftirqTimes struct {
 	Counts []uint32
 }
 
-// StageLosses are the times that were not counted, by direction, stage and reason (StageNoStamp, …), since the
-// start.
+// StageLosses are the times that were not counted, or not where they belong (StageFolded, under stage 0), by
+// direction, stage and reason (StageNoStamp, …), since the start.
 type StageLosses [3][StagesPerDirection][StageLossKinds]uint64
+
+// Folded is how many times were counted as overflow.
+func (l *StageLosses) Folded() (n uint64) {
+	for direction := range l {
+		for stage := range l[direction] {
+			n += l[direction][stage][StageFolded]
+		}
+	}
+	return n
+}

@@ -44,6 +44,7 @@ type TelemetryBuilder struct {
 	EbpfNetRecords            metric.Int64ObservableCounter
 	EbpfNetRecordsSeen        metric.Int64ObservableCounter
 	EbpfNetRingFill           metric.Float64ObservableGauge
+	EbpfNetStagesUnmeasured   metric.Int64ObservableCounter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -282,6 +283,21 @@ func (builder *TelemetryBuilder) RegisterEbpfNetRingFillCallback(cb metric.Float
 	return nil
 }
 
+// RegisterEbpfNetStagesUnmeasuredCallback sets callback for observable EbpfNetStagesUnmeasured metric.
+func (builder *TelemetryBuilder) RegisterEbpfNetStagesUnmeasuredCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.EbpfNetStagesUnmeasured, obs: o})
+		return nil
+	}, builder.EbpfNetStagesUnmeasured)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 type observerInt64 struct {
 	embedded.Int64Observer
 	inst metric.Int64Observable
@@ -414,6 +430,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_ebpf_net_ring_fill",
 		metric.WithDescription("Filled share of the ring buffer at the last collection. [Development]"),
 		metric.WithUnit("1"),
+	)
+	errs = errors.Join(errs, err)
+	builder.EbpfNetStagesUnmeasured, err = builder.meter.Int64ObservableCounter(
+		"otelcol_ebpf_net_stages_unmeasured",
+		metric.WithDescription("Packets that network.stage.duration leaves out. [Development]"),
+		metric.WithUnit("{packet}"),
 	)
 	errs = errors.Join(errs, err)
 	return &builder, errs
