@@ -14,9 +14,14 @@
  * that range, is at most the boundary if and only if it is at most its floor. */
 static __always_inline __u32 histogram_boundaries_below(__u64 w)
 {
-	return (w > 0x81ffa7a9549ca6e3) + (w > 0x8dc3b8960164a7d9) + (w > 0x9a9867054d512391) +
-	       (w > 0xa8965f74bf065071) + (w > 0xb7d88a12d0dd9ea0) + (w > 0xc87c3e7d03cdbec3) +
-	       (w > 0xdaa17c2cd19555db) + (w > 0xee6b280000000000);
+	if (w <= 0xa8965f74bf065071) {
+		if (w <= 0x8dc3b8960164a7d9)
+			return w > 0x81ffa7a9549ca6e3;
+		return 2 + (w > 0x9a9867054d512391);
+	}
+	if (w <= 0xc87c3e7d03cdbec3)
+		return 4 + (w > 0xb7d88a12d0dd9ea0);
+	return 6 + (w > 0xdaa17c2cd19555db) + (w > 0xee6b280000000000);
 }
 
 /* The slot of a duration; HISTOGRAM_SLOTS or more: longer than the last holds. A global function: the verifier
