@@ -5,6 +5,7 @@ package kerneltest
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -18,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 	"golang.org/x/sys/unix"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
@@ -74,7 +76,9 @@ func newCgroupPath(t *testing.T, path string) string {
 			t.Skip(err)
 		}
 		made := full
-		t.Cleanup(func() { eventually(t, "nobody is in "+made, func() bool { return unix.Rmdir(made) == nil }) })
+		t.Cleanup(func() {
+			eventually(t, "nobody is in "+made, func() bool { err := unix.Rmdir(made); return err == nil || err == unix.ENOENT })
+		})
 	}
 	return full
 }
@@ -502,4 +506,34 @@ func uptime(t *testing.T) time.Duration {
 	var now unix.Timespec
 	require.NoError(t, unix.ClockGettime(unix.CLOCK_MONOTONIC, &now))
 	return time.Duration(now.Nano())
+}
+
+func TestAContainerThatComesAndGoesBetweenCollectionsIsTold(t *testing.T) {
+	need(t, "curl")
+	n := newNetwork(t)
+	listener := n.server.listen("tcp", n.server.at4(80))
+	server := &http.Server{Handler: http.NotFoundHandler()}
+	go func() { _ = server.Serve(listener) }()
+	defer server.Close()
+	cgroup := containerCgroup(t, podA, "a")
+	config := n.settings()
+	config.Probe.CollectionInterval = time.Hour // the one at the end
+	o := start(t, config)
+	eventually(t, "the probes are attached", func() bool { return len(o.engine.Stats().Probes) > 0 })
+	if hook, refused := o.hook("payload"); hook == "" {
+		t.Skip(refused)
+	}
+	dir, err := os.Open(cgroup)
+	require.NoError(t, err)
+	defer dir.Close()
+	curl := exec.Command("curl", "-s", "http://"+n.server.at4(80).String()+"/")
+	curl.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+	require.NoError(t, n.client.start(curl))
+	require.NoError(t, curl.Wait())
+	eventually(t, "its call is told", func() bool { return len(o.spans(ptrace.SpanKindClient)) == 1 })
+	eventually(t, "its cgroup has gone", func() bool { return unix.Rmdir(cgroup) == nil })
+	o.stop()
+	container := []any{"container.id", strings.Repeat("a", 64), "k8s.pod.uid", podA}
+	assert.EqualValues(t, 1, o.sum("network.tcp.connection.opened", container...))
+	assert.EqualValues(t, 1, o.sum("network.tcp.connection.closed", container...))
 }
