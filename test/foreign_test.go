@@ -171,9 +171,8 @@ func TestWhatTheKernelEncryptsIsCountedButNotRead(t *testing.T) {
 		config.Probe.AvoidHooks = avoid
 		o := observe(t, config)
 		requireTap(t, o, avoid)
-		listener := n.server.listen("tcp4", n.server.at4(7900))
-		for _, plainly := range []int{0, 2} {
-			p := n.connect(listener)
+		for port, plainly := range map[int]int{7900: 0, 7901: 2} {
+			p := n.connect(n.server.listen("tcp4", n.server.at4(uint16(port))))
 			talk := func(requests int) {
 				served := make(chan error, 1)
 				go func() { served <- reply(p.server, requests) }()
@@ -189,7 +188,7 @@ func TestWhatTheKernelEncryptsIsCountedButNotRead(t *testing.T) {
 			require.NoError(t, err)
 			talk(3)
 			require.NoError(t, move(p.client, p.server, 100_000))
-			n.requireAgreement(o, 7900)
+			n.requireAgreement(o, port)
 			require.NoError(t, p.closeBy(p.client, p.server))
 			eventually(t, "the connection is closed", func() bool { return len(n.stateCounts()) == 0 })
 		}
