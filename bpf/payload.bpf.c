@@ -347,8 +347,9 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 	}
 	if (!conn->owner.tgid && !(conn->flags & CONN_TGID_AMBIGUOUS))
 		conn_set_process(conn);
-	/* Above TLS in the kernel the bytes are plain text and the sequence numbers another stream's. */
-	if (conn->l7 == L7_UNKNOWN && READ(typed, tp, inet_conn.icsk_ulp_ops)) {
+	/* Above TLS in the kernel, which may begin after words in plain text (STARTTLS, CONNECT), the bytes are plain
+	 * text and the sequence numbers another stream's; below it they are nothing that is parsed. */
+	if (READ(typed, tp, inet_conn.icsk_ulp_ops)) {
 		conn->l7 = L7_OTHER;
 		return;
 	}
