@@ -30,8 +30,8 @@ type pipeline struct {
 	sampler sampler
 	answers answers
 	times   times
-	parts   otlp.Parts       // of the call at hand
-	slow    []wire.SlowEvent // that wait for their call
+	parts   otlp.Parts // of the call at hand
+	slow    []slowEvent
 	lookups lookups
 	stats   Stats
 }
@@ -66,6 +66,8 @@ func newTable(options conn.Options, facts wire.Facts, owners conn.Resolver) *con
 
 // close hands over what is queued.
 func (p *pipeline) close() {
+	p.tellWaiting() // for the second time
+	p.sendLogs()
 	var all sync.WaitGroup
 	for _, out := range []*output{p.out.metrics, p.out.logs, p.out.spans} {
 		all.Go(out.close)
@@ -173,15 +175,38 @@ func (p *pipeline) Slow(event *wire.SlowEvent) {
 		return
 	}
 	if event.ConnID != 0 && len(p.slow) < batchItems {
-		p.slow = append(p.slow, *event)
+		p.slow = append(p.slow, slowEvent{SlowEvent: *event})
 		return
 	}
-	p.tellSlow(event)
+	p.tellSlow(event, otlp.Link{})
 }
 
-func (p *pipeline) tellSlow(event *wire.SlowEvent) {
+// slowEvent waits for its call.
+type slowEvent struct {
+	wire.SlowEvent
+	asked bool // at one Flush already, and nobody knew the call
+}
+
+// tellWaiting tells of the slow events whose call is known by now, and of those whose is not the second time.
+func (p *pipeline) tellWaiting() {
+	waiting := p.slow[:0]
+	for i := range p.slow { // what stays is written over what has been looked at
+		event := p.slow[i]
+		c, _ := p.table.Get(event.ConnID)
+		link := p.slowed(&event.SlowEvent, c)
+		if link == (otlp.Link{}) && !event.asked {
+			event.asked = true
+			waiting = append(waiting, event)
+			continue
+		}
+		p.tellSlow(&event.SlowEvent, link)
+	}
+	p.slow = waiting
+}
+
+func (p *pipeline) tellSlow(event *wire.SlowEvent, link otlp.Link) {
 	c, _ := p.table.Get(event.ConnID)
-	p.logs.Slow(event, c, p.slowed(event, c))
+	p.logs.Slow(event, c, link)
 	p.logged()
 }
 
@@ -193,11 +218,17 @@ func (p *pipeline) slowed(event *wire.SlowEvent, c *conn.Connection) otlp.Link {
 	if link, ok := p.times.during(event.ConnID, event.Header.TimeNs); ok {
 		return link
 	}
-	if call, ok := p.calls.InFlight(event.ConnID); ok && call.StartNs <= event.Header.TimeNs {
+	call, ok := p.calls.InFlight(event.ConnID)
+	if ok && (call.StartNs <= event.Header.TimeNs || event.What == wire.SlowRead && begins(call, event.Sequence)) {
 		identity := p.sampler.identify(call, c)
 		return otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
 	}
 	return otlp.Link{}
+}
+
+// begins: that byte was received, and is the first of the call.
+func begins(call *l7.Call, sequence uint32) bool {
+	return call.Server && call.SequenceKnown && call.RequestSequence == sequence
 }
 
 // Payload implements wire.Handler.
@@ -253,10 +284,7 @@ func (p *pipeline) call(call *l7.Call) {
 func (p *pipeline) Flush(timeNs uint64) {
 	p.calls.Flush(timeNs)
 	p.lookups.flush(timeNs)
-	for i := range p.slow {
-		p.tellSlow(&p.slow[i])
-	}
-	p.slow = p.slow[:0]
+	p.tellWaiting()
 	p.sendSpans()
 	p.sendLogs()
 }
