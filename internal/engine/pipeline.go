@@ -233,12 +233,12 @@ func begins(call *l7.Call, sequence uint32) bool {
 
 // Payload implements wire.Handler.
 func (p *pipeline) Payload(record *wire.PayloadRecord, data []byte) {
-	if p.engine.sink.Traces != nil {
-		p.times.note(record)
-	}
 	if record.Flags&wire.PayloadDNS != 0 {
 		p.lookups.tracker.Payload(record, data)
 		return
+	}
+	if p.engine.sink.Traces != nil || p.engine.sink.Logs != nil {
+		p.times.note(record)
 	}
 	p.calls.Payload(record, data)
 }
@@ -255,12 +255,13 @@ func (p *pipeline) call(call *l7.Call) {
 	identity := p.sampler.identify(call, c)
 	link := otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
 	p.answers.add(call, link)
+	seconds := call.Seconds() // as counted: what the request waited before it was read is the span's alone
+	p.parts = p.times.split(call)
 	p.times.ended(call, link)
 	if p.engine.sink.Traces == nil {
 		p.stats.Spans.Unwanted++
 		return
 	}
-	p.parts = p.times.split(call)
 	switch p.sampler.decide(identity.TraceID, call) {
 	case unsampled:
 		p.stats.Spans.Unsampled++
@@ -270,7 +271,7 @@ func (p *pipeline) call(call *l7.Call) {
 		return
 	}
 	p.stats.Spans.Spans++
-	p.metrics.Exemplify(counted, call, link)
+	p.metrics.Exemplify(counted, seconds, call.EndNs, link)
 	if c != nil {
 		c.SetSpan(link.TraceID, link.SpanID)
 	}

@@ -118,10 +118,10 @@ func instrumentOf(call *l7.Call) instrument {
 }
 
 // Exemplify has a span stand for the duration that Call has just counted.
-func (m *Metrics) Exemplify(counted *histogram.Histogram, call *l7.Call, link Link) {
+func (m *Metrics) Exemplify(counted *histogram.Histogram, seconds float64, endNs uint64, link Link) {
 	if counted != nil {
 		counted.Exemplify(histogram.Exemplar{
-			Value: call.Seconds(), TimeNs: m.wall(call.EndNs), TraceID: link.TraceID, SpanID: link.SpanID,
+			Value: seconds, TimeNs: m.wall(endNs), TraceID: link.TraceID, SpanID: link.SpanID,
 		})
 	}
 }
