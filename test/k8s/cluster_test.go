@@ -106,6 +106,14 @@ func (w *workload) podSpec() object {
 // namespace; empty: the host's.
 func (c *cluster) start(n *node, w *workload, name, namespace, address string) *pod {
 	c.t.Helper()
+	p := c.run(n, w, name, namespace, address)
+	p.report()
+	return p
+}
+
+// run starts a pod of which the kubelet has not yet told the API.
+func (c *cluster) run(n *node, w *workload, name, namespace, address string) *pod {
+	c.t.Helper()
 	c.started[n]++
 	p := &pod{
 		cluster: c, node: n, path: "/api/v1/namespaces/" + w.namespace + "/pods/" + name,
@@ -123,24 +131,31 @@ func (c *cluster) start(n *node, w *workload, name, namespace, address string) *
 	}
 	p.slice = filepath.Join(n.cgroups, "kubepods.slice/kubepods-burstable.slice",
 		"kubepods-burstable-pod"+inCgroup+".slice")
-	var statuses []object
 	for _, container := range w.containers {
 		id := newContainerID()
 		p.ids[container] = id
 		p.cgroups[container] = n.newCgroup(filepath.Join(p.slice, "cri-containerd-"+id+".scope"))
 		c.members[id] = w.member(n, name, p.uid, container)
+	}
+	return p
+}
+
+// report is what the kubelet says of the pod.
+func (p *pod) report() {
+	p.cluster.t.Helper()
+	var statuses []object
+	for container, id := range p.ids {
 		statuses = append(statuses, object{
 			"name": container, "containerID": "containerd://" + id, "ready": true, "started": true, "restartCount": 0,
 			"image": "registry.example/" + container + ":1.0", "imageID": "registry.example/" + container + "@sha256:" + id,
 			"state": object{"running": object{"startedAt": "2026-01-01T00:00:00Z"}},
 		})
 	}
-	c.api.do(http.MethodPatch, p.path+"/status", object{"status": object{
+	p.cluster.api.do(http.MethodPatch, p.path+"/status", object{"status": object{
 		"phase": "Running", "podIP": p.address, "podIPs": []object{{"ip": p.address}},
-		"hostIP": n.address, "hostIPs": []object{{"ip": n.address}},
+		"hostIP": p.node.address, "hostIPs": []object{{"ip": p.node.address}},
 		"startTime": "2026-01-01T00:00:00Z", "containerStatuses": statuses,
 	}})
-	return p
 }
 
 // newPod makes a pod in the API and nothing else.

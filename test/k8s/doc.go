@@ -1,5 +1,5 @@
 // Package k8stest proves the names that telemetry gets in Kubernetes. It runs etcd and kube-apiserver, makes the
-// objects of a small cluster of two nodes in them, mirrors each pod as the kubelet does on its node (network namespace, device,
+// objects of a cluster of two nodes in them, mirrors each pod as a kubelet does (network namespace, device,
 // cgroups, processes) and runs the built collector with the configuration, the role and the capabilities of
 // examples/kubernetes.
 //

@@ -22,7 +22,7 @@ type shop struct {
 	web, db                *workload
 	webA, webB, db0        *pod
 	cart, exporter, static *pod
-	front                  *pod     // on the other node
+	front, late            *pod     // on the other node; of the second the API knows no container yet
 	nodeproxy              string   // cgroup of a process of the host
 	spare                  []string // network namespaces for pods to come
 
@@ -63,6 +63,10 @@ func openShop(t *testing.T, api *controlPlane) *shop {
 	}, "scheduler-node-a", "", "")
 	front := s.newWorkload(workload{namespace: "shop", kind: "Deployment", name: "front", containers: []string{"front"}})
 	s.front = s.start(other, front, "front-5d9c7b6f4-yyyyy", other.newNamespace("front"), "10.244.1.31")
+	s.late = s.run(other, front, "front-5d9c7b6f4-zzzzz", other.newNamespace("late"), "10.244.1.32")
+	nameless := s.members[s.late.ids["front"]]
+	nameless.container = ""
+	s.members[s.late.ids["front"]] = nameless
 	s.nodeproxy = n.newCgroup(filepath.Join(n.cgroups, "system.slice/nodeproxy.service"))
 	s.spare = []string{n.newNamespace("web-c"), n.newNamespace("db-2")}
 	api.do(http.MethodPost, "/api/v1/namespaces/shop/services", object{
@@ -135,6 +139,7 @@ func TestTelemetryCarriesTheNamesOfItsPod(t *testing.T) {
 	s.get(s.cart, "sidecar", 6, "http://"+hostAddress+":9300/")
 	answers = s.get(s.front, "front", 8, "http://"+serviceAddress+"/")
 	require.Equal(t, map[string]int{s.webA.ids["server"]: 4, s.webB.ids["server"]: 4}, answers)
+	s.get(s.late, "front", 2, "http://"+serviceAddress+"/")
 	s.refuse("sidecar", 3, s.webA)
 	s.refuse("app", 2, s.db0)
 
