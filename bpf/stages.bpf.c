@@ -173,7 +173,7 @@ struct segment_header {
 
 /* The byte that the application offered is in this segment, or was in one that has not been seen. */
 static __always_inline void socket_sent(struct stage_block *block, struct stage_socket *state, struct sk_buff *skb,
-					__u64 sent)
+					struct sock *sk, __u64 sent)
 {
 	struct segment_header header;
 	unsigned char *at = skb->head + skb->transport_header;
@@ -189,6 +189,13 @@ static __always_inline void socket_sent(struct stage_block *block, struct stage_
 	else
 		stage_add(block, DIRECTION_TRANSMIT, STAGE_SOCKET, sent - state->offered_ns);
 	state->offered_ns = 0;
+	/* The next is followed if TCP has taken it and not sent it yet. */
+	if (state->next_ns && (__s32)(state->next_sequence - (sequence + payload)) >= 0 &&
+	    (__s32)(BPF_CORE_READ((struct tcp_sock *)sk, write_seq) - state->next_sequence) > 0) {
+		state->offered_ns = state->next_ns;
+		state->offered_sequence = state->next_sequence;
+	}
+	state->next_ns = 0;
 }
 
 /* Is a neighbor being resolved in this very stack of calls? One second is longer than that takes; what is older was
@@ -226,7 +233,7 @@ static __always_inline void segment_queued(struct stage_cpu *cpu, struct sk_buff
 			stage_add(block, DIRECTION_TRANSMIT, STAGE_IP, now - sent - netfilter);
 	}
 	if (state->offered_ns)
-		socket_sent(block, state, skb, sent);
+		socket_sent(block, state, skb, sk, sent);
 }
 
 SEC("tp_btf/net_dev_queue")
@@ -282,13 +289,20 @@ static __always_inline void offered(struct sock *sk, const bool typed, bool agai
 	if (state->offered_ns) {
 		/* TCP has taken it, or this call waits for room. Else the call before this one was refused. */
 		bool pending = next != state->offered_sequence || again;
-		if (pending && (__s32)(BPF_CORE_READ(tp, snd_una) - state->offered_sequence) <= 0)
+		if (pending && (__s32)(BPF_CORE_READ(tp, snd_una) - state->offered_sequence) <= 0) {
+			if (next == state->offered_sequence ||
+			    (again && state->next_ns && next == state->next_sequence))
+				return; /* still the same byte */
+			state->next_sequence = next;
+			state->next_ns = bpf_ktime_get_ns();
 			return;
+		}
 		if (pending) /* it is acknowledged, so it was sent */
 			stage_lost(DIRECTION_TRANSMIT, STAGE_SOCKET, STAGE_INTERRUPTED);
 	}
 	state->offered_sequence = next;
 	state->offered_ns = bpf_ktime_get_ns();
+	state->next_ns = 0;
 }
 
 /* Comes once per segment that a call fills. A call that may not wait is refused where there is no room. */
@@ -314,14 +328,15 @@ int BPF_KPROBE(stage_offered_probe, struct sock *sk)
 }
 
 /* How long a packet that goes to the driver now was with the queueing discipline: exactly where it is the last
- * that came to a device on this CPU; else since TCP sent it. */
+ * that came to a device on this CPU; else since TCP sent it. A paced segment's time lies ahead when it is queued:
+ * until then it is held back by TCP. */
 static __always_inline __u64 since_queued(struct stage_cpu *cpu, struct sk_buff *skb, __u64 now)
 {
+	__u64 sent = send_time(skb, skb->sk);
 	if (cpu->queued == skb) {
 		cpu->queued = NULL;
-		return now - cpu->queued_ns;
+		return now - (sent > cpu->queued_ns ? sent : cpu->queued_ns);
 	}
-	__u64 sent = send_time(skb, skb->sk);
 	if (sent)
 		return now - sent;
 	stage_lost(DIRECTION_TRANSMIT, STAGE_QDISC, STAGE_NO_STAMP);

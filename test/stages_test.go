@@ -113,13 +113,18 @@ func median(of []time.Duration) time.Duration {
 // requireStage: the median of this stage is the witness's, within 10 % or 20 µs, and that of no other comes near.
 func (o *observer) requireStage(stage string, w *witness) {
 	o.t.Helper()
+	o.requireQuantile(stage, 0.5, w)
+}
+
+func (o *observer) requireQuantile(stage string, q float64, w *witness) {
+	o.t.Helper()
 	all := o.stages()
 	for name, of := range all {
 		o.t.Logf("%-22s %v", name, of)
 	}
 	o.t.Logf("%-22s %v … %v", "witness", median(w.least), median(w.most))
 	least, most := median(w.least), median(w.most)
-	got := all[stage].quantile(0.5)
+	got := all[stage].quantile(q)
 	assert.LessOrEqual(o.t, got, max(most+most/10, most+20*time.Microsecond), stage)
 	assert.GreaterOrEqual(o.t, got, min(least-least/10, least-20*time.Microsecond), stage)
 	for name, of := range all {
@@ -356,23 +361,26 @@ func TestAnUnresolvedNeighborShowsInNeighbor(t *testing.T) {
 
 func TestManyRulesShowInNetfilter(t *testing.T) {
 	n := newNetwork(t)
-	o := n.client.observeStages()
-	if hook, refused := o.hook("stages.netfilter"); hook == "" {
+	n.server.swallow(7805)
+	const packets = 101
+	before := n.client.observeStages() // so that what it costs is in both
+	without := median(n.client.sendTimes(n.server.at4(7805), packets))
+	before.stop()
+	if hook, refused := before.hook("stages.netfilter"); hook == "" {
 		require.False(t, inLab(), "%v", refused)
 		t.Skipf("this kernel has no hook for it: %v", refused)
 	}
-	n.server.swallow(7805)
-	const packets = 101
-	without := median(n.client.sendTimes(n.server.at4(7805), packets))
-	rules := "ip saddr 192.0.2.1 counter\n"
 	n.client.firewall("table inet many {\nchain out {\ntype filter hook output priority 0;\n" +
-		strings.Repeat(rules, 2000) + "}\n}\n")
+		strings.Repeat("ip saddr 192.0.2.1 counter\n", 2000) + "}\n}\n")
+	o := n.client.observeStages()
 	with := median(n.client.sendTimes(n.server.at4(7805), packets))
 	o.stop()
 	var w witness
-	w.add(with-without, with)
-	o.requireStage("transmit netfilter", &w)
-	o.assertAll(packets, int64(o.stages()["transmit netfilter"].count), "transmit netfilter")
+	w.add(with-without, with-without)
+	// Each packet passes this hook, and some kernels have another for it to pass, which is fast.
+	count := float64(o.stages()["transmit netfilter"].count)
+	require.GreaterOrEqual(t, count, float64(packets))
+	o.requireQuantile("transmit netfilter", 1-packets/2/count, &w)
 }
 
 // sendTimes is how long the system calls took that sent datagrams.
