@@ -17,6 +17,7 @@ struct buffer {
 	__u32 count;	     /* of segments */
 	__u32 kernel_memory; /* segments[] is the kernel's copy, not the application's */
 	__u64 size;	     /* of base; 0 and no segments: the bytes cannot be read */
+	__u64 waits;	     /* see PAYLOAD_WAITS */
 };
 
 /* The data is twice the limit, so that the verifier sees that offset and length, each masked, fit. Behind it is
@@ -304,8 +305,7 @@ static __always_inline void buffer_from_syscall(struct buffer *buffer, const str
 	}
 }
 
-/* The socket behind a file descriptor of the current task, NULL if there is none. */
-static __always_inline struct sock *descriptor_socket(__u32 fd)
+static __always_inline struct file *descriptor_file(__u32 fd)
 {
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
@@ -313,6 +313,19 @@ static __always_inline struct sock *descriptor_socket(__u32 fd)
 	if (fd >= BPF_CORE_READ(table, max_fds))
 		return NULL;
 	bpf_probe_read_kernel(&file, sizeof(file), BPF_CORE_READ(table, fd) + fd);
+	return file;
+}
+
+/* Does no call on this descriptor of the current task wait? */
+static __always_inline bool descriptor_nonblocking(__u32 fd)
+{
+	return BPF_CORE_READ(descriptor_file(fd), f_flags) & O_NONBLOCK;
+}
+
+/* The socket behind a file descriptor of the current task, NULL if there is none. */
+static __always_inline struct sock *descriptor_socket(__u32 fd)
+{
+	struct file *file = descriptor_file(fd);
 	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return NULL;
 	struct socket *socket = BPF_CORE_READ(file, private_data);

@@ -67,9 +67,11 @@ enum {
 	MSG_TRUNC = 0x20,
 	MSG_DONTWAIT = 0x40,
 	MSG_ERRQUEUE = 0x2000,
+	O_NONBLOCK = 00004000,
 	S_IFMT = 0170000,
 	S_IFSOCK = 0140000,
 	SHUTDOWN_MASK = 3,
+	PF_IO_WORKER = 0x00000010, /* from 5.12; before, they were of PF_KTHREAD */
 	PF_KTHREAD = 0x00200000,
 	SOCK_BINDPORT_LOCK = 8, /* of sk_userlocks: bind() named the port, include/net/sock.h */
 	SOCK_DONE = 1, /* bit of skc_flags, include/net/sock.h */
@@ -372,6 +374,7 @@ struct socket {
 };
 
 struct file {
+	unsigned int f_flags;
 	struct inode *f_inode;
 	void *private_data;
 };

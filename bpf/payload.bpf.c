@@ -278,7 +278,7 @@ static __always_inline void doubt(struct conn *conn, const __u8 *data, __u32 cap
 }
 
 static __always_inline void payload_fill(struct payload_record *record, struct conn *conn, struct tcp_sock *tp,
-					 int direction, __u64 time, __u32 length, const bool typed)
+					 int direction, __u64 time, __u32 length, __u64 waits, const bool typed)
 {
 	record_header(&record->header, RECORD_PAYLOAD, time);
 	record->conn_id = conn->id;
@@ -290,6 +290,8 @@ static __always_inline void payload_fill(struct payload_record *record, struct c
 	record->tid = pid_tgid;
 	record->direction = direction == SEND ? DIRECTION_TRANSMIT : DIRECTION_RECEIVE;
 	record->flags = conn->l7 == L7_DNS ? PAYLOAD_DNS : 0;
+	if (waits)
+		record->flags |= PAYLOAD_WAITS;
 	record->pad[0] = record->pad[1] = 0;
 	record->srtt_us = READ(typed, tp, srtt_us) >> 3;
 	record->retransmits = READ(typed, tp, total_retrans);
@@ -381,7 +383,7 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 		struct payload_record *record = record_reserve(RECORD_PAYLOAD, sizeof(*record));
 		if (!record)
 			return;
-		payload_fill(record, conn, tp, direction, time, length, typed);
+		payload_fill(record, conn, tp, direction, time, length, buffer->waits, typed);
 		if (wanted)
 			record->flags |= PAYLOAD_NOT_CAPTURED;
 		if (wanted < length)
@@ -395,7 +397,7 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 		stat_kind(RECORD_PAYLOAD, STAT_LOST);
 		return;
 	}
-	payload_fill(&scratch->record, conn, tp, direction, time, length, typed);
+	payload_fill(&scratch->record, conn, tp, direction, time, length, buffer->waits, typed);
 	scratch->left = *buffer;
 	scratch->wanted = wanted;
 	scratch->length = length;
@@ -413,6 +415,15 @@ static __always_inline void payload(struct conn *conn, struct sock *sk, int dire
 	}
 }
 
+/* See PAYLOAD_WAITS. Threads of the kernel's own (io_uring) work for whoever comes next. */
+static __always_inline bool receive_waits(int direction, int flags)
+{
+	if (direction != RECEIVE || flags & MSG_DONTWAIT)
+		return false;
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	return !(BPF_CORE_READ(task, flags) & (PF_IO_WORKER | PF_KTHREAD));
+}
+
 static __always_inline void message(struct sock *sk, struct msghdr *msg, int direction, int flags, long result,
 				    const bool typed)
 {
@@ -423,7 +434,7 @@ static __always_inline void message(struct sock *sk, struct msghdr *msg, int dir
 	struct conn *conn = tap_conn(sk, typed);
 	if (!conn)
 		return;
-	struct buffer buffer = {};
+	struct buffer buffer = {.waits = receive_waits(direction, flags)};
 	if (!(direction == RECEIVE && flags & MSG_TRUNC))
 		buffer_from_iter(&buffer, msg, result);
 	payload(conn, sk, direction, result, &buffer, typed);
@@ -449,7 +460,7 @@ int tcp_recvmsg_exit(__u64 *ctx)
 	int flags, result;
 	/* The barriers keep the compiler from choosing an offset at run time, which the verifier refuses. */
 	if (recvmsg_arguments == 6) {
-		flags = ctx[4];
+		flags = ctx[4] | (ctx[3] ? MSG_DONTWAIT : 0);
 		result = ctx[6];
 		barrier_var(result);
 	} else if (recvmsg_arguments == 5) {
@@ -501,7 +512,7 @@ static __always_inline void socket_call(struct sock *sk, int direction, int flag
 		return;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	struct buffer buffer = {};
+	struct buffer buffer = {.waits = receive_waits(direction, flags)};
 	struct syscall call;
 	if (!(direction == RECEIVE && flags & MSG_TRUNC) && syscall_decode(&call, regs, direction) &&
 	    descriptor_socket(call.fd) == sk)
@@ -614,6 +625,8 @@ SEC("kprobe/tcp_recvmsg")
 int tcp_recvmsg_enter(struct pt_regs *regs)
 {
 	__u32 flags = recvmsg_arguments == 6 ? PT_REGS_PARM5_CORE(regs) : PT_REGS_PARM4_CORE(regs);
+	if (recvmsg_arguments == 6 && PT_REGS_PARM4_CORE(regs))
+		flags |= MSG_DONTWAIT;
 	call_started((struct sock *)PT_REGS_PARM1_CORE(regs), (struct msghdr *)PT_REGS_PARM2_CORE(regs), flags,
 		     RECEIVE);
 	return 0;
@@ -636,6 +649,8 @@ static __always_inline void system_call(struct syscall *call, int direction, lon
 	if (!conn)
 		return;
 	struct buffer buffer = {};
+	if (direction == RECEIVE && !descriptor_nonblocking(call->fd))
+		buffer.waits = receive_waits(direction, call->flags);
 	if (!(direction == RECEIVE && call->flags & MSG_TRUNC))
 		buffer_from_syscall(&buffer, call, result);
 	payload(conn, sk, direction, result, &buffer, false);

@@ -158,6 +158,7 @@ enum payload_flags {
 	PAYLOAD_CUT = 2,	  /* captured < length because of capture_bytes */
 	PAYLOAD_DNS = 8,	  /* of a client's connection to port 53 */
 	PAYLOAD_CONTINUES = 4,	  /* the call's next bytes: it did not begin with these */
+	PAYLOAD_WAITS = 16,	  /* of a receive: had there been nothing, the thread would have waited in the call */
 };
 
 /* One successful send or receive call on a connection, or a part of it; `captured` bytes follow. */
@@ -178,7 +179,7 @@ struct payload_record {
 	__u64 arrived_ns; /* from the device; 0: not known */
 	__u64 queued_ns;  /* at TCP; 0: not known */
 	/* Of a send call: the newest bytes that had been given to a device when it returned. */
-	__u64 departed_ns; /* when; 0: not known */
+	__u64 departed_ns;  /* when; 0: not known */
 	__u32 arrived_end;  /* TCP sequence number after that packet's bytes */
 	__u32 departed_end; /* and after the bytes that had departed */
 };

@@ -164,7 +164,7 @@ func (p *pipeline) hurt(event *wire.PacketEvent, c *conn.Connection) otlp.Link {
 	if !inFlight {
 		return otlp.Link{}
 	}
-	identity := p.sampler.identify(call, c)
+	identity := p.identify(call, c)
 	return otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
 }
 
@@ -252,7 +252,7 @@ func (p *pipeline) call(call *l7.Call) {
 		p.stats.Spans.Unwanted++
 		return
 	}
-	identity := p.sampler.identify(call, c)
+	identity := p.identify(call, c)
 	link := otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
 	p.answers.add(call, link)
 	seconds := call.Seconds() // as counted: what the request waited before it was read is the span's alone

@@ -64,6 +64,7 @@ type Call struct {
 
 	Capture Capture
 	Error   string // error.type: why there is no (whole) answer; empty: there is
+	Within  Within // of a request that was sent from here
 	TGID    uint32 // process that moved the request's first byte, 0: not known
 }
 

@@ -28,6 +28,7 @@ type exchange struct {
 	gapBefore    bool // requests that were not seen may precede it
 	unknownAfter bool // requests that were not seen may follow it, before the next exchange
 	doneNs       uint64
+	thread       uint32 // see Tracker.serve; 0: none
 
 	hostSeen, agentSeen, parentSeen, b3Seen bool
 	b3                                      [http1.B3Flags - http1.B3 + 1]string

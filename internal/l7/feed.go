@@ -15,6 +15,7 @@ type cursor struct {
 	sequence uint32 // of data[0]
 	timeNs   uint64
 	tgid     uint32
+	thread   uint32
 	start    bool // data[0] is the first byte of a record
 	lost     bool // nobody saw these bytes
 
@@ -38,7 +39,7 @@ func (cur *cursor) skipAll() { cur.skip(len(cur.data)) }
 func (c *conn) feed(d *direction, seg *stream.Segment) (rest uint32) {
 	cur := cursor{
 		data: seg.Data, unseen: int64(seg.Length) - int64(len(seg.Data)), sequence: seg.Sequence,
-		timeNs: seg.TimeNs, tgid: seg.TGID, start: seg.Start, lost: seg.Lost,
+		timeNs: seg.TimeNs, tgid: seg.TGID, thread: seg.Thread, start: seg.Start, lost: seg.Lost,
 	}
 	for len(cur.data) > 0 && c.verdict == follow && c.h2 == nil {
 		switch d.state {
@@ -80,7 +81,7 @@ func (c *conn) feed(d *direction, seg *stream.Segment) (rest uint32) {
 			rest = uint32(int64(len(cur.data)) + cur.unseen)
 			if rest > 0 {
 				c.hold(d, stream.Segment{Sequence: cur.sequence, Length: rest, Data: cur.data,
-					TimeNs: cur.timeNs, TGID: cur.tgid, Start: cur.start})
+					TimeNs: cur.timeNs, TGID: cur.tgid, Thread: cur.thread, Start: cur.start})
 			}
 			break
 		}

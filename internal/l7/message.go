@@ -42,10 +42,19 @@ func (c *conn) beginRequest(d *direction, cur *cursor, gapBefore bool) {
 		c.emitFinished(cur.timeNs)
 	}
 	e := c.t.newExchange()
+	thread := cur.thread
+	if cur.beganNs != 0 { // in another record
+		thread = 0
+	}
 	c.beginMessage(d, cur, e)
 	e.ConnID, e.Server = c.id, c.requests == receive
 	e.RequestSequence, e.SequenceKnown = d.startSequence, true
 	e.StartNs, e.TGID = d.startNs, d.startTGID
+	if e.Server {
+		c.t.serve(thread, e)
+	} else {
+		e.Within = c.t.within(thread)
+	}
 	e.gapBefore = gapBefore
 	c.probation = c.probation || gapBefore // what was lost may be waiting for an answer too
 	switch last := len(c.queue) - 1; {

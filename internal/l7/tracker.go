@@ -19,6 +19,7 @@ type Tracker struct {
 	idleNs   uint64
 
 	connections map[uint64]entry
+	threads     map[uint32]thread
 	active      []*conn         // those of connections that have one
 	marks       map[uint64]mark // of connections that had no record yet
 	others      []uint64        // a ring of entries without one
@@ -69,6 +70,7 @@ func NewTracker(options Options, emit func(*Call)) *Tracker {
 		windowNs:     uint64(options.ReorderWindow),
 		idleNs:       uint64(options.IdleTimeout),
 		connections:  make(map[uint64]entry),
+		threads:      make(map[uint32]thread),
 		marks:        make(map[uint64]mark),
 		pool:         buffer.New(options.MaxBytes),
 		requestNames: http1.NewNames(true, options.Headers),
@@ -128,12 +130,17 @@ func (t *Tracker) Payload(rec *wire.PayloadRecord, data []byte) {
 		t.lastID, t.last = rec.ConnID, c
 		t.pool.Charge(&c.held, t.options.MaxBytesPerConnection)
 	}
+	thread := rec.TID
+	if side == receive && rec.Flags&wire.PayloadWaits == 0 {
+		thread = 0
+	}
 	c.push(side, stream.Segment{
 		Sequence: rec.Sequence,
 		Length:   rec.Length,
 		Data:     data[:min(len(data), int(rec.Length))],
 		TimeNs:   rec.Header.TimeNs,
 		TGID:     rec.TGID,
+		Thread:   thread,
 		Start:    rec.Flags&wire.PayloadContinues == 0,
 	})
 	if c.verdict != follow {
@@ -306,6 +313,7 @@ func (t *Tracker) newExchange() *exchange {
 // finish emits an exchange, if there is a call in it, and takes it back.
 func (t *Tracker) finish(e *exchange) {
 	t.stats.Pending--
+	t.leave(e)
 	if e.Method == "" && (e.StreamID == 0 || !e.SequenceKnown) {
 		t.stats.GivenUp[NoMethod]++
 	} else {

@@ -17,6 +17,7 @@ type Identity struct {
 	TraceID    [16]byte
 	SpanID     [8]byte
 	ParentID   [8]byte // zero: the root
+	Within     Link    // a span of another trace that this one was made for; zero: none
 	TraceState string  // W3C tracestate
 	Flags      uint32  // OTLP SpanFlags: W3C trace flags in the low byte, "parent is remote" above
 }
@@ -82,6 +83,11 @@ func (s *Spans) Add(in Span) {
 	span.SetParentSpanID(in.Identity.ParentID)
 	span.TraceState().FromRaw(keep(in.Identity.TraceState))
 	span.SetFlags(in.Identity.Flags)
+	if in.Identity.Within != (Link{}) {
+		link := span.Links().AppendEmpty()
+		link.SetTraceID(in.Identity.Within.TraceID)
+		link.SetSpanID(in.Identity.Within.SpanID)
+	}
 	span.SetKind(ptrace.SpanKindClient)
 	if call.Server {
 		span.SetKind(ptrace.SpanKindServer)

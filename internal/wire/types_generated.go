@@ -50,6 +50,7 @@ const (
 	PayloadCut         = 2
 	PayloadDNS         = 8
 	PayloadContinues   = 4
+	PayloadWaits       = 16
 )
 
 // Values of enum record_kind of bpf/wire.h.

@@ -15,8 +15,9 @@ type Segment struct {
 	Data     []byte
 	TimeNs   uint64
 	TGID     uint32
-	Start    bool // begins where a record begins; false for the rest of a record that was seen in part
-	Lost     bool // a hole: no record told of these bytes
+	Thread   uint32 // that does one thing at a time; 0: not known
+	Start    bool   // begins where a record begins; false for the rest of a record that was seen in part
+	Lost     bool   // a hole: no record told of these bytes
 }
 
 // Order says where a segment lies.
