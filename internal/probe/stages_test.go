@@ -89,3 +89,63 @@ func TestTheClockIsFollowedAcrossSteps(t *testing.T) {
 	}
 	assert.Equal(t, []uint64{150, 175, 155, 1050, 1095}, written)
 }
+
+// stageMaps is a table of times as the kernel half has it, that a test fills.
+func stageMaps(t *testing.T) *stageTable {
+	t.Helper()
+	needPrivilege(t)
+	spec, err := bpf.LoadStages()
+	require.NoError(t, err)
+	table := &stageTable{stamps: -1, last: map[wire.StageKey]*seenBlock{}}
+	for name, to := range map[string]**ebpf.Map{"stage_blocks": &table.blocks, "stage_losses": &table.losses} {
+		made, err := ebpf.NewMap(spec.Maps[name])
+		require.NoError(t, err)
+		t.Cleanup(func() { made.Close() })
+		*to = made
+	}
+	return table
+}
+
+func TestEachTimeIsReadOnceUntilItsOwnerIsGone(t *testing.T) {
+	table := stageMaps(t)
+	key := wire.StageKey{CgroupID: 7, Netns: 9, Direction: wire.DirectionTransmit, Shard: 3}
+	overflow := wire.StageKey{Direction: wire.DirectionReceive, Overflow: 1}
+	require.NoError(t, table.blocks.Put(&overflow, &wire.StageBlock{}))
+	var block wire.StageBlock
+	read := func() []wire.StageTimes {
+		times, err := table.read(&wire.StageLosses{})
+		require.NoError(t, err)
+		return times
+	}
+	count := func(slot int, more uint32, ns uint64) {
+		qdisc := &block.Stages[wire.StageQdisc]
+		qdisc.Slots[slot] += more
+		qdisc.SumNs += ns
+		require.NoError(t, table.blocks.Put(&key, &block))
+	}
+	want := func(sum uint64, first uint32, counts ...uint32) []wire.StageTimes {
+		return []wire.StageTimes{{
+			Owner: wire.OwnerRef{CgroupID: 7, Netns: 9}, Direction: wire.DirectionTransmit, Stage: wire.StageQdisc,
+			SumNs: sum, First: first, Counts: counts,
+		}}
+	}
+	assert.Empty(t, read())
+	count(100, 1<<32-2, 50)
+	count(102, 4, 50)
+	assert.Equal(t, want(100, 100, 1<<32-2, 0, 4), read())
+	assert.Empty(t, read())
+	count(100, 5, 30) // past the width of a slot
+	assert.Equal(t, want(30, 100, 5), read())
+
+	for range countIdleCollections {
+		assert.Empty(t, read())
+	}
+	assert.NoError(t, table.blocks.Lookup(&key, &wire.StageBlock{}))
+	assert.Empty(t, read())
+	assert.ErrorIs(t, table.blocks.Lookup(&key, &wire.StageBlock{}), ebpf.ErrKeyNotExist, "it makes room")
+	assert.NoError(t, table.blocks.Lookup(&overflow, &wire.StageBlock{}), "the overflow stays")
+
+	block = wire.StageBlock{}
+	count(5, 1, 1)
+	assert.Equal(t, want(1, 5, 1), read(), "it comes back")
+}
