@@ -12,6 +12,7 @@
  * has overwritten meanwhile is counted as interrupted.
  */
 #include "clock.h"
+#include "slow.h"
 #include "stages.h"
 
 /* A packet that is at the driver. It may be freed there, so whose it is has been read before. */
@@ -103,6 +104,27 @@ int BPF_PROG(stage_receive, struct sk_buff *skb)
 	return 0;
 }
 
+/* Tells of a packet that took long: with its connection, where it has a socket. What a reader or a sender waits for
+ * is told by waits.bpf.c. */
+static __always_inline void stage_slow(const struct stage_key *key, struct sock *sk, __u32 direction, __u32 stage,
+				       __u64 ns, __u64 now)
+{
+	struct slow_event *record = slow_begin(SLOW_STAGE, ns, now);
+	if (!record)
+		return;
+	record->direction = direction;
+	record->stage = stage;
+	record->owner.netns = key->netns;
+	record->owner.cgroup_id = key->cgroup_id;
+	if (socket_is_full(sk) && socket_is_tcp(sk, true)) {
+		struct conn *conn = conn_lookup(sk, true);
+		if (conn)
+			slow_connection(record, conn, sk);
+	}
+	record->stack_depth = 0;
+	record_submit(record, RECORD_SLOW);
+}
+
 /* Since the network stack's entry, if the packet has come from there to TCP in one go; else 0. Where an application
  * holds the socket, the packet waits in its backlog before TCP looks at it. */
 static __always_inline __u64 since_received(struct stage_cpu *cpu, struct sock *sk, struct sk_buff *skb, __u64 now)
@@ -126,8 +148,12 @@ int BPF_PROG(stage_tcp_probe, struct sock *sk, struct sk_buff *skb)
 	__u64 received = since_received(cpu, sk, skb, now);
 	__u64 arrived = since_arrival(skb, now, STAGE_NIC_TO_TCP);
 	/* From 5.18 on a segment that was sent on this host is stamped only when IP delivers it. */
-	if (arrived != UNKNOWN)
-		stage_add(block, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, arrived > received ? arrived : received);
+	if (arrived != UNKNOWN) {
+		arrived = arrived > received ? arrived : received;
+		stage_add(block, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, arrived);
+		if ((__s64)arrived > 0)
+			stage_slow(&key, sk, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, arrived, now);
+	}
 	__u64 netfilter = netfilter_share(cpu, skb, DIRECTION_RECEIVE);
 	if (received && netfilter != UNKNOWN)
 		stage_add(block, DIRECTION_RECEIVE, STAGE_IP, received - netfilter);
@@ -216,6 +242,7 @@ static __always_inline void segment_queued(struct stage_cpu *cpu, struct sk_buff
 		return;
 	if (resolving(cpu, now)) {
 		stage_add(stage_block(&key, DIRECTION_TRANSMIT), DIRECTION_TRANSMIT, STAGE_NEIGHBOR, now - sent);
+		stage_slow(&key, sk, DIRECTION_TRANSMIT, STAGE_NEIGHBOR, now - sent, now);
 		return;
 	}
 	struct stage_socket *state = stage_socket(sk, true);
@@ -357,6 +384,8 @@ int BPF_PROG(stage_start_xmit, struct sk_buff *skb, struct net_device *device)
 	cpu->driver.qdisc_ns = since_queued(cpu, skb, now);
 	cpu->driver.key = key;
 	cpu->driver.since_ns = now;
+	if (cpu->driver.qdisc_ns != UNKNOWN && (__s64)cpu->driver.qdisc_ns > 0)
+		stage_slow(&key, skb->sk, DIRECTION_TRANSMIT, STAGE_QDISC, cpu->driver.qdisc_ns, now);
 	return 0;
 }
 
@@ -383,6 +412,7 @@ int BPF_PROG(stage_xmit, struct sk_buff *skb, int rc, struct net_device *device)
 	struct stage_block *block = stage_block(&key, DIRECTION_TRANSMIT);
 	if (driver->qdisc_ns != UNKNOWN)
 		stage_add(block, DIRECTION_TRANSMIT, STAGE_QDISC, driver->qdisc_ns);
+	stage_slow(&key, NULL, DIRECTION_TRANSMIT, STAGE_DRIVER, now - driver->since_ns, now);
 	stage_add(block, DIRECTION_TRANSMIT, STAGE_DRIVER, now - driver->since_ns);
 	return 0;
 }
@@ -459,6 +489,7 @@ static __always_inline void netfilter_leave(struct sk_buff *skb, __u32 direction
 	netfilter->since_ns = 0;
 	if (netfilter->total_ns != UNKNOWN)
 		netfilter->total_ns += took;
+	stage_slow(&key, NULL, direction, STAGE_NETFILTER, took, now);
 	stage_add(stage_block(&key, direction), direction, STAGE_NETFILTER, took);
 }
 

@@ -16,6 +16,10 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	StagesMapConnZero              = "conn_zero"
+	StagesMapConns                 = "conns"
+	StagesMapConnsBySocket         = "conns_by_socket"
+	StagesMapLimits                = "limits"
 	StagesMapRecords               = "records"
 	StagesMapStageBlocks           = "stage_blocks"
 	StagesMapStageClock            = "stage_clock"
@@ -41,6 +45,8 @@ const (
 	StagesProgStageStartXmit       = "stage_start_xmit"
 	StagesProgStageTcpProbe        = "stage_tcp_probe"
 	StagesProgStageXmit            = "stage_xmit"
+	StagesVarLimitBurstNs          = "limit_burst_ns"
+	StagesVarLimitIntervalNs       = "limit_interval_ns"
 	StagesVarScopeCgroupCount      = "scope_cgroup_count"
 	StagesVarScopeCgroupId         = "scope_cgroup_id"
 	StagesVarScopeCgroupLevel      = "scope_cgroup_level"
@@ -50,6 +56,8 @@ const (
 	StagesVarScopeIncludeCount     = "scope_include_count"
 	StagesVarScopeNetns            = "scope_netns"
 	StagesVarScopeNetnsCount       = "scope_netns_count"
+	StagesVarSlowStack             = "slow_stack"
+	StagesVarSlowThresholdNs       = "slow_threshold_ns"
 	StagesVarStageShardMask        = "stage_shard_mask"
 	StagesVarUseSkStorage          = "use_sk_storage"
 )
@@ -118,6 +126,10 @@ type StagesProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type StagesMapSpecs struct {
+	ConnZero              *ebpf.MapSpec `ebpf:"conn_zero"`
+	Conns                 *ebpf.MapSpec `ebpf:"conns"`
+	ConnsBySocket         *ebpf.MapSpec `ebpf:"conns_by_socket"`
+	Limits                *ebpf.MapSpec `ebpf:"limits"`
 	Records               *ebpf.MapSpec `ebpf:"records"`
 	StageBlocks           *ebpf.MapSpec `ebpf:"stage_blocks"`
 	StageClock            *ebpf.MapSpec `ebpf:"stage_clock"`
@@ -133,6 +145,8 @@ type StagesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type StagesVariableSpecs struct {
+	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
+	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.VariableSpec `ebpf:"scope_cgroup_id"`
 	ScopeCgroupLevel  *ebpf.VariableSpec `ebpf:"scope_cgroup_level"`
@@ -142,6 +156,8 @@ type StagesVariableSpecs struct {
 	ScopeIncludeCount *ebpf.VariableSpec `ebpf:"scope_include_count"`
 	ScopeNetns        *ebpf.VariableSpec `ebpf:"scope_netns"`
 	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
+	SlowStack         *ebpf.VariableSpec `ebpf:"slow_stack"`
+	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
 }
@@ -166,6 +182,10 @@ func (o *StagesObjects) Close() error {
 //
 // It can be passed to LoadStagesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type StagesMaps struct {
+	ConnZero              *ebpf.Map `ebpf:"conn_zero"`
+	Conns                 *ebpf.Map `ebpf:"conns"`
+	ConnsBySocket         *ebpf.Map `ebpf:"conns_by_socket"`
+	Limits                *ebpf.Map `ebpf:"limits"`
 	Records               *ebpf.Map `ebpf:"records"`
 	StageBlocks           *ebpf.Map `ebpf:"stage_blocks"`
 	StageClock            *ebpf.Map `ebpf:"stage_clock"`
@@ -179,6 +199,10 @@ type StagesMaps struct {
 
 func (m *StagesMaps) Close() error {
 	return _StagesClose(
+		m.ConnZero,
+		m.Conns,
+		m.ConnsBySocket,
+		m.Limits,
 		m.Records,
 		m.StageBlocks,
 		m.StageClock,
@@ -195,6 +219,8 @@ func (m *StagesMaps) Close() error {
 //
 // It can be passed to LoadStagesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type StagesVariables struct {
+	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
+	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.Variable `ebpf:"scope_cgroup_id"`
 	ScopeCgroupLevel  *ebpf.Variable `ebpf:"scope_cgroup_level"`
@@ -204,6 +230,8 @@ type StagesVariables struct {
 	ScopeIncludeCount *ebpf.Variable `ebpf:"scope_include_count"`
 	ScopeNetns        *ebpf.Variable `ebpf:"scope_netns"`
 	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
+	SlowStack         *ebpf.Variable `ebpf:"slow_stack"`
+	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
 }

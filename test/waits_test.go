@@ -22,7 +22,7 @@ func (n *namespace) observeWaits(slow time.Duration) *observer {
 	n.t.Helper()
 	config := (&network{client: n, server: n}).settings()
 	config.Probe.Stages = true
-	config.Probe.Slow = probe.Slow{Read: slow, Write: slow, PerSecond: unlimited}
+	config.Probe.Slow = probe.Slow{Read: slow, Write: slow, Stage: slow, PerSecond: unlimited}
 	return observe(n.t, config)
 }
 
@@ -101,6 +101,29 @@ func TestAFullSocketMakesSendersWait(t *testing.T) {
 	events := o.events("network.socket.write.slow")
 	require.NotEmpty(t, events)
 	assert.Contains(t, events[0].Body().Str(), "slow write, ")
+}
+
+func TestASlowStageIsToldOf(t *testing.T) {
+	n := newNetwork(t)
+	p := n.connect(n.server.listen("tcp4", n.server.at4(7813)))
+	n.client.ip("link", "set", "eth0", "gso_max_segs", "1")
+	n.client.queue("tbf rate 500kbit burst 1600 limit 30000") // 24 ms for each full segment
+	const slow = 60 * time.Millisecond
+	o := n.client.observeWaits(slow)
+	require.NoError(t, move(p.client, p.server, 12_000))
+	o.stop()
+
+	events := o.events("network.stage.slow", "network.stage.name", "qdisc")
+	require.NotEmpty(t, events)
+	for _, event := range events {
+		took, _ := event.Attributes().Get("network.slow.duration")
+		assert.GreaterOrEqual(t, took.Double(), slow.Seconds())
+		port, _ := event.Attributes().Get("destination.port")
+		assert.EqualValues(t, 7813, port.Int())
+		assert.Contains(t, event.Body().Str(), "slow qdisc, ")
+	}
+	count, _ := o.distribution("network.stage.duration")
+	assert.Greater(t, count, uint64(len(events)))
 }
 
 // softirqs is how often each CPU ran softirqs of a kind, as /proc/softirqs has it.
