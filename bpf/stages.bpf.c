@@ -215,12 +215,16 @@ static __always_inline void socket_sent(struct stage_block *block, struct stage_
 	else
 		stage_add(block, DIRECTION_TRANSMIT, STAGE_SOCKET, sent - state->offered_ns);
 	state->offered_ns = 0;
-	/* The next is followed if TCP has taken it and not sent it yet. */
-	if (state->next_ns && (__s32)(state->next_sequence - (sequence + payload)) >= 0 &&
-	    (__s32)(BPF_CORE_READ((struct tcp_sock *)sk, write_seq) - state->next_sequence) > 0) {
+	/* The newest that TCP has taken is followed next, if it is not sent yet. */
+	if (state->last_ns && (__s32)(BPF_CORE_READ((struct tcp_sock *)sk, write_seq) - state->last_sequence) > 0) {
+		state->next_ns = state->last_ns;
+		state->next_sequence = state->last_sequence;
+	}
+	if (state->next_ns && (__s32)(state->next_sequence - (sequence + payload)) >= 0) {
 		state->offered_ns = state->next_ns;
 		state->offered_sequence = state->next_sequence;
 	}
+	state->last_ns = 0;
 	state->next_ns = 0;
 }
 
@@ -318,10 +322,14 @@ static __always_inline void offered(struct sock *sk, const bool typed, bool agai
 		bool pending = next != state->offered_sequence || again;
 		if (pending && (__s32)(BPF_CORE_READ(tp, snd_una) - state->offered_sequence) <= 0) {
 			if (next == state->offered_sequence ||
-			    (again && state->next_ns && next == state->next_sequence))
+			    (again && state->last_ns && next == state->last_sequence))
 				return; /* still the same byte */
-			state->next_sequence = next;
-			state->next_ns = bpf_ktime_get_ns();
+			if (state->last_ns && next != state->last_sequence) {
+				state->next_ns = state->last_ns;
+				state->next_sequence = state->last_sequence;
+			}
+			state->last_sequence = next;
+			state->last_ns = bpf_ktime_get_ns();
 			return;
 		}
 		if (pending) /* it is acknowledged, so it was sent */
@@ -330,6 +338,7 @@ static __always_inline void offered(struct sock *sk, const bool typed, bool agai
 	state->offered_sequence = next;
 	state->offered_ns = bpf_ktime_get_ns();
 	state->next_ns = 0;
+	state->last_ns = 0;
 }
 
 /* Comes once per segment that a call fills. A call that may not wait is refused where there is no room. */

@@ -136,9 +136,12 @@ struct stage_socket {
 	__u64 identity;	  /* of the connection, where the address of a socket may be that of another by now */
 	__u64 offered_ns; /* when the application offered a byte that is not sent yet; 0: none is waited for */
 	__u64 burst_ns;	  /* TCP's send time of the last segment: those that it sends at once share it */
-	__u64 next_ns;	  /* the same of the last byte offered since, which is followed next */
+	__u64 next_ns;	  /* the same of the newest byte that TCP has taken since, which is followed next */
+	__u64 last_ns;	  /* and of the newest that was offered: it may be refused */
 	__u32 offered_sequence;
 	__u32 next_sequence;
+	__u32 last_sequence;
+	__u32 pad;
 };
 
 /* key: the socket; lives as long as it. */

@@ -239,7 +239,7 @@ func TestAQueueingDisciplineShowsInQdisc(t *testing.T) {
 			}
 			o.stop()
 			o.requireStage("transmit qdisc", &w)
-			o.assertAll(30, int64(o.stages()["transmit qdisc"].count), "transmit qdisc")
+			assert.GreaterOrEqual(t, o.stages()["transmit qdisc"].count+o.skipped(), uint64(30)) // and what is nobody's, such as ARP
 		})
 	}
 }
@@ -277,7 +277,7 @@ func TestWhatTCPHoldsBackShowsInSocket(t *testing.T) {
 	}
 	o.requireStage("transmit socket", &w)
 	o.assertAll(20, int64(o.stages()["transmit socket"].count), "transmit socket")
-	o.assertAll(20, int64(o.stages()["transmit ip"].count), "transmit ip")
+	assert.GreaterOrEqual(t, o.stages()["transmit ip"].count+o.skipped(), uint64(20)) // more, where something is sent again
 }
 
 func TestAFullSendBufferShowsInSocket(t *testing.T) {
@@ -356,22 +356,25 @@ func TestAnUnresolvedNeighborShowsInNeighbor(t *testing.T) {
 	}
 	o.stop()
 	o.requireStage("transmit neighbor", &w)
-	o.assertAll(7, int64(o.stages()["transmit neighbor"].count), "transmit neighbor")
+	assert.GreaterOrEqual(t, o.stages()["transmit neighbor"].count+o.skipped(), uint64(7)) // more, where something is sent again
 }
 
 func TestManyRulesShowInNetfilter(t *testing.T) {
 	n := newNetwork(t)
 	n.server.swallow(7805)
 	const packets = 101
-	before := n.client.observeStages() // so that what it costs is in both
+	const rule, end = "ip saddr 192.0.2.1 counter\n", "}\n}\n"
+	const table = "table inet many {\nchain out {\ntype filter hook output priority 0;\n"
+	// With the hook, and with what observing it costs, but without rules.
+	n.client.firewall(table + end)
+	before := n.client.observeStages()
 	without := median(n.client.sendTimes(n.server.at4(7805), packets))
 	before.stop()
 	if hook, refused := before.hook("stages.netfilter"); hook == "" {
 		require.False(t, inLab(), "%v", refused)
 		t.Skipf("this kernel has no hook for it: %v", refused)
 	}
-	n.client.firewall("table inet many {\nchain out {\ntype filter hook output priority 0;\n" +
-		strings.Repeat("ip saddr 192.0.2.1 counter\n", 2000) + "}\n}\n")
+	n.client.firewall(table + strings.Repeat(rule, 2000) + end)
 	o := n.client.observeStages()
 	with := median(n.client.sendTimes(n.server.at4(7805), packets))
 	o.stop()
