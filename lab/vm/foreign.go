@@ -19,7 +19,8 @@ import (
 
 // programPackages are the Debian packages of the programs that tests run.
 var programPackages = map[string]string{
-	"curl": "curl", "h2load": "nghttp2-client", "ip": "iproute2", "nft": "nftables", "nginx": "nginx",
+	"curl": "curl", "dig": "bind9-dnsutils", "dnsmasq": "dnsmasq-base", "h2load": "nghttp2-client", "ip": "iproute2",
+	"nft": "nftables", "nginx": "nginx",
 	"nstat": "iproute2", "ss": "iproute2", "tc": "iproute2", "wrk": "wrk",
 }
 
