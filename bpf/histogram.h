@@ -30,7 +30,9 @@ __noinline __u32 histogram_slot(__u64 ns)
 {
 	__u64 w = ns;
 	__s32 exponent = 63; /* floor(log2(ns)) when w's highest bit is set */
+	__u64 zero = ns;
 
+	asm volatile("%0 ^= %1" : "+&r"(zero) : "r"(ns));
 	if (!ns)
 		return 0;
 	if (!(w >> 32)) {
@@ -57,6 +59,9 @@ __noinline __u32 histogram_slot(__u64 ns)
 		w <<= 1;
 		exponent -= 1;
 	}
+	/* The verifier of 6.18 follows impossible comparisons of a number whose low bits it knows, and warns in the
+	 * kernel's log of its own mistake. That this is zero, it does not know. */
+	w |= zero;
 	/* The first boundary from 2^30 ns on is 2^(1/8) s. */
 	__s32 slot = 8 * (exponent - 30) + (__s32)histogram_boundaries_below(w) + 8 * HISTOGRAM_FINEST + 1;
 	return slot > 0 ? slot : 0;
