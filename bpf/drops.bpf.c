@@ -20,16 +20,16 @@ volatile const __u32 reason_invalid_syn = 0;
 volatile const __u32 reason_invalid_seq = 0; /* only where it is that of keep-alive probes too, before 6.6 */
 /* One bit per reason that is noise. */
 volatile const __u64 noise_reasons[NOISE_REASON_WORDS] = {};
-/* Functions whose frees are noise when they give no reason, some of them not if the packet is a SYN. */
+/* Functions whose frees are noise when they give no reason, some of them of certain packets only. */
 volatile const __u32 noise_count = 0;
 volatile const __u64 noise_start[MAX_NOISE] = {};
 volatile const __u64 noise_end[MAX_NOISE] = {};
-volatile const __u8 noise_unless_syn[MAX_NOISE] = {};
+volatile const __u8 noise_kind[MAX_NOISE] = {}; /* enum noise */
 
 /* The functions are not known: what has no reason may be anything, and is not reported. */
 volatile const __u32 noise_unnamed = 0;
 
-enum noise { NOT_NOISE, NOISE, NOISE_UNLESS_SYN };
+enum noise { NOT_NOISE, NOISE, NOISE_UNLESS_SYN, NOISE_IF_OTHERHOST };
 
 #define TCP_FLAG_SYN 0x02
 #define TCP_FLAG_ACK 0x10
@@ -47,7 +47,7 @@ static __always_inline enum noise noise_of(__u32 reason, bool has_reason, __u64 
 		return NOISE;
 	for (__u32 i = 0; i < MAX_NOISE && i < noise_count; i++)
 		if (location >= noise_start[i] && location < noise_end[i])
-			return noise_unless_syn[i] ? NOISE_UNLESS_SYN : NOISE;
+			return noise_kind[i];
 	return NOT_NOISE;
 }
 
@@ -67,6 +67,8 @@ static __always_inline bool packet_is_noise(const struct packet_facts *event, st
 	__u8 syn = event->has_tcp ? event->tcp_flags & (TCP_FLAG_SYN | TCP_FLAG_ACK) : 0;
 	if (noise == NOISE_UNLESS_SYN)
 		return syn != TCP_FLAG_SYN;
+	if (noise == NOISE_IF_OTHERHOST)
+		return BPF_CORE_READ_BITFIELD_PROBED(skb, pkt_type) == PACKET_OTHERHOST;
 	if (!event->has_reason)
 		return false;
 	if (event->reason == reason_invalid_syn)

@@ -28,9 +28,9 @@ const (
 	DropsVarLimitIntervalNs    = "limit_interval_ns"
 	DropsVarNoiseCount         = "noise_count"
 	DropsVarNoiseEnd           = "noise_end"
+	DropsVarNoiseKind          = "noise_kind"
 	DropsVarNoiseReasons       = "noise_reasons"
 	DropsVarNoiseStart         = "noise_start"
-	DropsVarNoiseUnlessSyn     = "noise_unless_syn"
 	DropsVarNoiseUnnamed       = "noise_unnamed"
 	DropsVarReasonInvalidSeq   = "reason_invalid_seq"
 	DropsVarReasonInvalidSyn   = "reason_invalid_syn"
@@ -115,9 +115,9 @@ type DropsVariableSpecs struct {
 	LimitIntervalNs    *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
 	NoiseCount         *ebpf.VariableSpec `ebpf:"noise_count"`
 	NoiseEnd           *ebpf.VariableSpec `ebpf:"noise_end"`
+	NoiseKind          *ebpf.VariableSpec `ebpf:"noise_kind"`
 	NoiseReasons       *ebpf.VariableSpec `ebpf:"noise_reasons"`
 	NoiseStart         *ebpf.VariableSpec `ebpf:"noise_start"`
-	NoiseUnlessSyn     *ebpf.VariableSpec `ebpf:"noise_unless_syn"`
 	NoiseUnnamed       *ebpf.VariableSpec `ebpf:"noise_unnamed"`
 	ReasonInvalidSeq   *ebpf.VariableSpec `ebpf:"reason_invalid_seq"`
 	ReasonInvalidSyn   *ebpf.VariableSpec `ebpf:"reason_invalid_syn"`
@@ -185,9 +185,9 @@ type DropsVariables struct {
 	LimitIntervalNs    *ebpf.Variable `ebpf:"limit_interval_ns"`
 	NoiseCount         *ebpf.Variable `ebpf:"noise_count"`
 	NoiseEnd           *ebpf.Variable `ebpf:"noise_end"`
+	NoiseKind          *ebpf.Variable `ebpf:"noise_kind"`
 	NoiseReasons       *ebpf.Variable `ebpf:"noise_reasons"`
 	NoiseStart         *ebpf.Variable `ebpf:"noise_start"`
-	NoiseUnlessSyn     *ebpf.Variable `ebpf:"noise_unless_syn"`
 	NoiseUnnamed       *ebpf.Variable `ebpf:"noise_unnamed"`
 	ReasonInvalidSeq   *ebpf.Variable `ebpf:"reason_invalid_seq"`
 	ReasonInvalidSyn   *ebpf.Variable `ebpf:"reason_invalid_syn"`

@@ -74,6 +74,7 @@ enum {
 	PF_IO_WORKER = 0x00000010, /* from 5.12; before, they were of PF_KTHREAD */
 	PF_KTHREAD = 0x00200000,
 	SOCK_BINDPORT_LOCK = 8, /* of sk_userlocks: bind() named the port, include/net/sock.h */
+	PACKET_OTHERHOST = 3,
 	SOCK_DONE = 1, /* bit of skc_flags, include/net/sock.h */
 };
 
@@ -304,6 +305,7 @@ struct sk_buff {
 	unsigned int len;
 	unsigned int data_len;
 	int skb_iif;
+	__u8 pkt_type : 3;
 	__be16 protocol;
 	__u16 transport_header;
 	__u16 network_header;

@@ -40,9 +40,6 @@ const freight = 1_000_000
 // onEachPath runs a test over a cable that this process makes, and through the kernel's own emulator.
 func onEachPath(t *testing.T, w *cable, netem string, test func(*testing.T, trip)) {
 	t.Run("cable", func(t *testing.T) {
-		if olderThan(t, 5, 17) {
-			t.Skip("without reasons, a frame that the middle's own stack frees as another host's is told as a drop")
-		}
 		tr := travel(t, newCabledNetwork(t, w))
 		require.True(t, w.nth == 0 || w.touched.Load() > 0)
 		test(t, tr)

@@ -32,11 +32,13 @@ var noiseFunctions = map[string]noiseFunction{
 	"skb_queue_purge":       {why: "unread data of a socket that its owner closed"},
 	"skb_rbtree_purge":      {why: "out-of-order data of a socket that its owner closed"},
 	"skb_release_data":      {why: "parts of a packet that is itself delivered or reported"},
-	"tcp_v4_rcv":            {why: "the last segments of a connection in TIME_WAIT", unlessSYN: true},
-	"tcp_v6_rcv":            {why: "the last segments of a connection in TIME_WAIT", unlessSYN: true},
-	"tcp_v4_do_rcv":         {why: "a segment that was answered with an RST: reported as a reset", unlessSYN: true},
-	"tcp_v6_do_rcv":         {why: "a segment that was answered with an RST: reported as a reset", unlessSYN: true},
-	"tcp_rcv_state_process": {why: "a segment that did its work by changing the connection's state", unlessSYN: true},
+	"tcp_v4_rcv":            {why: "the last segments of a connection in TIME_WAIT", kind: noiseUnlessSYN},
+	"tcp_v6_rcv":            {why: "the last segments of a connection in TIME_WAIT", kind: noiseUnlessSYN},
+	"tcp_v4_do_rcv":         {why: "a segment that was answered with an RST: reported as a reset", kind: noiseUnlessSYN},
+	"tcp_v6_do_rcv":         {why: "a segment that was answered with an RST: reported as a reset", kind: noiseUnlessSYN},
+	"tcp_rcv_state_process": {why: "a segment that did its work by changing the connection's state", kind: noiseUnlessSYN},
+	"ip_rcv_core":           {why: "a frame for another host, seen because the device is promiscuous", kind: noiseIfOtherHost},
+	"ip6_rcv_core":          {why: "a frame for another host, seen because the device is promiscuous", kind: noiseIfOtherHost},
 	"icmp_rcv":              {why: "an ICMP message that was acted upon"},
 	"icmpv6_rcv":            {why: "an ICMP message that was acted upon"},
 	"igmp_rcv":              {why: "a group message that was acted upon"},
@@ -50,9 +52,16 @@ var noiseFunctions = map[string]noiseFunction{
 	},
 }
 
+// Of which packets a function's frees are noise: enum noise of bpf/drops.bpf.c.
+const (
+	noiseAlways uint8 = 1 + iota
+	noiseUnlessSYN
+	noiseIfOtherHost
+)
+
 type noiseFunction struct {
-	why       string
-	unlessSYN bool
+	why  string
+	kind uint8 // of packets; noiseAlways is the zero value's meaning
 }
 
 // noise is the table as the drops program takes it.
@@ -60,7 +69,7 @@ type noise struct {
 	reasons [8]uint64 // one bit per reason
 	start   [maxNoise]uint64
 	end     [maxNoise]uint64
-	syn     [maxNoise]uint8 // 1: a SYN is no noise
+	kind    [maxNoise]uint8
 	count   uint32
 
 	notSpecified uint32 // the reason that says that there is none
@@ -102,9 +111,12 @@ func newNoise(reasons map[uint32]string, lookup func(string) (address, size uint
 			continue
 		}
 		n.start[n.count], n.end[n.count] = address, address+size
-		// A kernel that has reasons has one for this.
-		if function.unlessSYN && len(reasons) == 0 {
-			n.syn[n.count] = 1
+		n.kind[n.count] = max(noiseAlways, function.kind)
+		if len(reasons) > 0 { // one of them tells these packets apart
+			if function.kind == noiseIfOtherHost {
+				continue
+			}
+			n.kind[n.count] = noiseAlways
 		}
 		n.count++
 	}
@@ -119,7 +131,7 @@ func (n *noise) constants() map[string]any {
 		"noise_reasons":        n.reasons,
 		"noise_start":          n.start,
 		"noise_end":            n.end,
-		"noise_unless_syn":     n.syn,
+		"noise_kind":           n.kind,
 		"noise_count":          n.count,
 		"noise_unnamed":        boolean(n.count == 0), // without symbols, what has no reason cannot be told
 		"reason_no_socket":     n.noSocket,

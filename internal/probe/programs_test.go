@@ -151,12 +151,12 @@ func TestNoiseIsFoundByNameWhateverItsNumber(t *testing.T) {
 	assert.Zero(t, n.reasons[0])
 	assert.EqualValues(t, 1, n.count)
 	assert.EqualValues(t, 0x1100, n.end[0])
-	assert.Zero(t, n.syn[0], "a kernel with reasons has one for a refused SYN")
+	assert.Equal(t, noiseAlways, n.kind[0], "a kernel with reasons has one for a refused SYN")
 }
 
 func TestWithoutReasonsARefusedSYNIsNoNoise(t *testing.T) {
 	n := newNoise(nil, func(name string) (uint64, uint64, bool) { return 0x1000, 0x100, name == "tcp_v4_rcv" })
-	assert.EqualValues(t, 1, n.syn[0])
+	assert.Equal(t, noiseUnlessSYN, n.kind[0])
 }
 
 func TestTheTableOfNoiseFitsTheKernelHalf(t *testing.T) {
