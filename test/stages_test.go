@@ -110,7 +110,8 @@ func median(of []time.Duration) time.Duration {
 	return of[(len(of)-1)/2]
 }
 
-// requireStage: the median of this stage is the witness's, within 10 % or 20 µs, and that of no other comes near.
+// requireStage: the median of this stage is the witness's, within 10 % or 20 µs of the bucket that it is in, and that
+// of no other comes near.
 func (o *observer) requireStage(stage string, w *witness) {
 	o.t.Helper()
 	o.requireQuantile(stage, 0.5, w)
@@ -124,9 +125,12 @@ func (o *observer) requireQuantile(stage string, q float64, w *witness) {
 	}
 	o.t.Logf("%-22s %v … %v", "witness", median(w.least), median(w.most))
 	least, most := median(w.least), median(w.most)
-	got := all[stage].quantile(q)
-	assert.LessOrEqual(o.t, got, max(most+most/10, most+20*time.Microsecond), stage)
-	assert.GreaterOrEqual(o.t, got, min(least-least/10, least-20*time.Microsecond), stage)
+	// It lies somewhere in its bucket.
+	middle := all[stage].quantile(q)
+	half := math.Exp2(math.Exp2(-float64(all[stage].scale)) / 2)
+	from, to := time.Duration(float64(middle)/half), time.Duration(float64(middle)*half)
+	assert.LessOrEqual(o.t, from, max(most+most/10, most+20*time.Microsecond), stage)
+	assert.GreaterOrEqual(o.t, to, min(least-least/10, least-20*time.Microsecond), stage)
 	for name, of := range all {
 		if name != stage {
 			assert.Less(o.t, of.quantile(0.5), least/5, "%s shows what was put in %s", name, stage)
