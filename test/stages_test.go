@@ -26,6 +26,7 @@ import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/engine"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
 // observeStages watches the stages of one namespace and nothing else.
@@ -243,7 +244,12 @@ func TestAQueueingDisciplineShowsInQdisc(t *testing.T) {
 			}
 			o.stop()
 			o.requireStage("transmit qdisc", &w)
-			assert.GreaterOrEqual(t, o.stages()["transmit qdisc"].count+o.skipped(), uint64(30)) // and what is nobody's, such as ARP
+			// And what is nobody's, such as ARP.
+			unmeasured := uint64(0)
+			for _, times := range o.engine.Stats().Kernel.Stages[wire.DirectionTransmit][wire.StageQdisc] {
+				unmeasured += times
+			}
+			assert.GreaterOrEqual(t, o.stages()["transmit qdisc"].count+unmeasured+o.skipped(), uint64(30))
 		})
 	}
 }

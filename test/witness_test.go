@@ -150,6 +150,16 @@ func (o *observer) requireNoDrops(causes map[string]int64, nstat ...map[string]i
 	}
 }
 
+// tooLate is what nstat has of segments that came too late.
+func tooLate(nstat ...map[string]int64) (segments int64) {
+	for _, counters := range nstat {
+		for _, name := range late {
+			segments += counters[name]
+		}
+	}
+	return segments
+}
+
 var late = map[string]string{
 	"TCP_RFC7323_PAWS": "TcpExtPAWSEstab", "TCP_RFC7323_PAWS_ACK": "TcpExtPAWSOldAck",
 }
