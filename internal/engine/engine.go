@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 
@@ -119,6 +120,8 @@ func open(config Config, logger *zap.Logger) (wire.Source, error) {
 		return recording.Open(config.Replay)
 	}
 	source, err := probe.Open(config.Probe, logger)
+	// To load programs takes tens of megabytes for a moment, which would stay with the process otherwise.
+	debug.FreeOSMemory()
 	if err != nil || config.Record == "" {
 		return source, err
 	}
