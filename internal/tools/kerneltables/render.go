@@ -52,7 +52,7 @@ func renderChosen(page *bytes.Buffer, kernels []report.Kernel) {
 func renderHooks(page *bytes.Buffer, kernels []report.Kernel) {
 	fmt.Fprintf(page, "\n## Each hook on its own\n\nWith the state of connections kept in the socket, or in a hash "+
 		"by the socket's address: before 5.11, and\nunder hooks that know a socket only as an address.\n\n")
-	t := table{columns: []string{"hook", "state"}}
+	t := table{columns: []string{"capability", "hook", "state"}}
 	for _, k := range kernels {
 		t.columns = append(t.columns, k.Name())
 		for _, h := range k.Hooks {
@@ -60,7 +60,7 @@ func renderHooks(page *bytes.Buffer, kernels []report.Kernel) {
 			if h.Reason != "" {
 				cell = "no" + t.note(h.Reason)
 			}
-			t.set(cell, "`"+h.Name+"`", h.State)
+			t.set(cell, h.Capability, "`"+h.Name+"`", h.State)
 		}
 	}
 	t.write(page)
