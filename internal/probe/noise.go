@@ -2,6 +2,11 @@
 
 package probe
 
+import (
+	"cmp"
+	"slices"
+)
+
 // Frees that are no loss. A drop is something that the network or the application misses; these packets
 // were delivered already, were never for this host, or are told as another event. The table is part of
 // the documentation (ARCHITECTURE.md, "What is not a drop").
@@ -105,18 +110,23 @@ func newNoise(reasons map[uint32]string, lookup func(string) (address, size uint
 	if hasOldSequence {
 		n.invalidSequence = 0
 	}
+	type resolved struct {
+		noiseFunction
+		start, end uint64
+	}
+	var functions []resolved
 	for name, function := range noiseFunctions {
-		address, size, ok := lookup(name)
-		if !ok || int(n.count) == maxNoise {
-			continue
+		// Where there are reasons, one of them tells packets for other hosts apart.
+		if address, size, ok := lookup(name); ok && (len(reasons) == 0 || function.kind != noiseIfOtherHost) {
+			functions = append(functions, resolved{function, address, address + size})
 		}
-		n.start[n.count], n.end[n.count] = address, address+size
-		n.kind[n.count] = max(noiseAlways, function.kind)
-		if len(reasons) > 0 { // one of them tells these packets apart
-			if function.kind == noiseIfOtherHost {
-				continue
-			}
-			n.kind[n.count] = noiseAlways
+	}
+	// By address: how far the verifier has to walk depends on the order.
+	slices.SortFunc(functions, func(a, b resolved) int { return cmp.Compare(a.start, b.start) })
+	for i, function := range functions[:min(len(functions), maxNoise)] {
+		n.start[i], n.end[i], n.kind[i] = function.start, function.end, noiseAlways
+		if len(reasons) == 0 { // with reasons, a refused SYN has one
+			n.kind[i] = max(noiseAlways, function.kind)
 		}
 		n.count++
 	}
