@@ -2,7 +2,6 @@ package engine
 
 import (
 	"slices"
-	"time"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/dns"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
@@ -68,31 +67,4 @@ func tapsReceivers(program string) bool {
 	return slices.Contains([]string{
 		"udp_recvmsg_exit", "udpv6_recvmsg_exit", "datagram_received", "tcp_recvmsg_exit", "sock_recv_length",
 	}, program)
-}
-
-// bucket is a token bucket that holds one second's worth.
-type bucket struct {
-	intervalNs uint64 // per event; 0: none at all
-	fullAtNs   uint64
-	nowNs      uint64 // the latest time: events come in no strict order
-}
-
-func newBucket(perSecond float64) bucket {
-	if perSecond <= 0 {
-		return bucket{}
-	}
-	return bucket{intervalNs: max(1, uint64(float64(time.Second)/perSecond))}
-}
-
-func (b *bucket) pass(timeNs uint64) bool {
-	if b.intervalNs == 0 {
-		return false
-	}
-	b.nowNs = max(b.nowNs, timeNs)
-	from := max(b.fullAtNs, b.nowNs)
-	if from-b.nowNs+b.intervalNs > max(b.intervalNs, uint64(time.Second)) {
-		return false
-	}
-	b.fullAtNs = from + b.intervalNs
-	return true
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"math"
 	"net/netip"
-	"time"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
@@ -27,9 +26,7 @@ type sampler struct {
 	// threshold: a trace id whose low 56 bits are below it is not sampled (W3C Trace Context level 2, random
 	// trace ids; the same bits as OTel's consistent probability sampling).
 	threshold  uint64
-	intervalNs uint64 // per span; 0: none at all
-	fullAtNs   uint64 // when the bucket of one second's spans will be full again
-	nowNs      uint64 // latest end of a call: one may be told of long after it ended
+	bucket     bucket // of spans
 	keepErrors bool
 	keepNs     uint64 // calls that took longer are kept; 0: none
 }
@@ -39,9 +36,7 @@ const randomBits = 1<<56 - 1
 func newSampler(trace Trace) sampler {
 	s := sampler{networks: trace.JoinNetworks, keepErrors: trace.KeepErrors, keepNs: uint64(max(0, trace.KeepSlowerThan))}
 	s.threshold = uint64(math.Round((1 - trace.Ratio) * (randomBits + 1)))
-	if trace.PerSecond > 0 {
-		s.intervalNs = max(1, uint64(float64(time.Second)/trace.PerSecond))
-	}
+	s.bucket = newBucket(trace.PerSecond)
 	return s
 }
 
@@ -49,16 +44,9 @@ func (s *sampler) decide(trace [16]byte, call *l7.Call) decision {
 	if !s.samples(trace) && !s.keeps(call) {
 		return unsampled
 	}
-	nowNs := call.EndNs
-	if s.intervalNs == 0 {
+	if !s.bucket.pass(call.EndNs) {
 		return overLimit
 	}
-	s.nowNs = max(s.nowNs, nowNs)
-	from := max(s.fullAtNs, s.nowNs)
-	if from-s.nowNs+s.intervalNs > max(s.intervalNs, uint64(time.Second)) {
-		return overLimit
-	}
-	s.fullAtNs = from + s.intervalNs
 	return sampled
 }
 
