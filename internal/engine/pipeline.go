@@ -21,7 +21,6 @@ const batchItems = 1000
 type pipeline struct {
 	engine  *Engine
 	out     struct{ metrics, logs, spans *output }
-	facts   wire.Facts
 	table   *conn.Table
 	calls   *l7.Tracker
 	metrics *otlp.Metrics
@@ -41,7 +40,6 @@ func newPipeline(ctx context.Context, e *Engine) *pipeline {
 	environment := otlp.Environment{Owners: owner.NewResolver(facts), Facts: facts}
 	p := &pipeline{
 		engine:  e,
-		facts:   facts,
 		table:   newTable(e.config.OTLP.Connections(), facts, environment.Owners),
 		metrics: otlp.NewMetrics(e.config.OTLP, environment),
 		logs:    otlp.NewLogs(e.config.OTLP, environment),
@@ -164,8 +162,7 @@ func (p *pipeline) hurt(event *wire.PacketEvent, c *conn.Connection) otlp.Link {
 	if !inFlight {
 		return otlp.Link{}
 	}
-	identity := p.identify(call, c)
-	return otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
+	return p.link(call, c)
 }
 
 // Slow implements wire.Handler. A read ends before its bytes are told of, and so before it is known what call
@@ -178,7 +175,8 @@ func (p *pipeline) Slow(event *wire.SlowEvent) {
 		p.slow = append(p.slow, slowEvent{SlowEvent: *event})
 		return
 	}
-	p.tellSlow(event, otlp.Link{})
+	c, _ := p.table.Get(event.ConnID)
+	p.tellSlow(event, c, otlp.Link{})
 }
 
 // slowEvent waits for its call.
@@ -199,29 +197,24 @@ func (p *pipeline) tellWaiting() {
 			waiting = append(waiting, event)
 			continue
 		}
-		p.tellSlow(&event.SlowEvent, link)
+		p.tellSlow(&event.SlowEvent, c, link)
 	}
 	p.slow = waiting
 }
 
-func (p *pipeline) tellSlow(event *wire.SlowEvent, link otlp.Link) {
-	c, _ := p.table.Get(event.ConnID)
+func (p *pipeline) tellSlow(event *wire.SlowEvent, c *conn.Connection, link otlp.Link) {
 	p.logs.Slow(event, c, link)
 	p.logged()
 }
 
 // slowed is the span of the call that was under way, the newest to begin if there were several.
 func (p *pipeline) slowed(event *wire.SlowEvent, c *conn.Connection) otlp.Link {
-	if event.ConnID == 0 {
-		return otlp.Link{}
-	}
 	if link, ok := p.times.during(event.ConnID, event.Header.TimeNs); ok {
 		return link
 	}
 	call, ok := p.calls.InFlight(event.ConnID)
 	if ok && (call.StartNs <= event.Header.TimeNs || event.What == wire.SlowRead && begins(call, event.Sequence)) {
-		identity := p.sampler.identify(call, c)
-		return otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
+		return p.link(call, c)
 	}
 	return otlp.Link{}
 }

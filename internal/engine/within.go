@@ -31,3 +31,9 @@ func (p *pipeline) identify(call *l7.Call, c *conn.Connection) otlp.Identity {
 	}
 	return identity
 }
+
+// link is the span of a call, with the ids that it has or will have.
+func (p *pipeline) link(call *l7.Call, c *conn.Connection) otlp.Link {
+	identity := p.identify(call, c)
+	return otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
+}
