@@ -9,9 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -27,25 +24,7 @@ var atATime = []int{1, 2, 10, 100}
 
 func startHTTP2Nginx(t *testing.T, n *namespace, at netip.AddrPort) *nginx {
 	t.Helper()
-	need(t, "nginx")
-	dir := t.TempDir()
-	s := &nginx{t: t, at: at, log: filepath.Join(dir, "access.log")}
-	config := fmt.Sprintf(nginxConfig, dir, at)
-	config = strings.Replace(config, fmt.Sprintf("listen %s;", at), fmt.Sprintf("listen %s http2;", at), 1)
-	file := filepath.Join(dir, "nginx.conf")
-	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "content"), make([]byte, fileSize), 0o644))
-	command := exec.Command("nginx", "-p", dir, "-c", file, "-e", filepath.Join(dir, "error.log"))
-	require.NoError(t, n.start(command))
-	t.Cleanup(func() {
-		require.NoError(t, command.Process.Signal(os.Interrupt))
-		require.NoError(t, command.Wait())
-	})
-	eventually(t, "nginx listens", func() bool {
-		pid, err := os.ReadFile(filepath.Join(dir, "pid"))
-		return err == nil && len(pid) > 0
-	})
-	return s
+	return startNginxListening(t, n, at.String()+" http2", at)
 }
 
 // requireJoined: each of these calls has one client and one server span, the former the latter's parent, and
