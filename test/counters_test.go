@@ -65,7 +65,7 @@ func newCgroupPath(t *testing.T, path string) string {
 	proc := owner.NewProc(owner.ProcOptions{})
 	defer proc.Close()
 	if proc.CgroupMount() == "" {
-		t.Skip("no cgroup v2 hierarchy")
+		t.Skip("this kernel has no cgroup v2 hierarchy mounted")
 	}
 	full := proc.CgroupMount()
 	for name := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
@@ -73,7 +73,7 @@ func newCgroupPath(t *testing.T, path string) string {
 		if err := os.Mkdir(full, 0o755); os.IsExist(err) {
 			continue
 		} else if err != nil {
-			t.Skip(err)
+			t.Skipf("needs the privilege to make a cgroup: %v", err)
 		}
 		made := full
 		t.Cleanup(func() {
@@ -521,7 +521,7 @@ func TestAContainerThatComesAndGoesBetweenCollectionsIsTold(t *testing.T) {
 	o := start(t, config)
 	eventually(t, "the probes are attached", func() bool { return len(o.engine.Stats().Probes) > 0 })
 	if hook, refused := o.hook("payload"); hook == "" {
-		t.Skip(refused)
+		t.Skipf("this kernel has no tap on payload: %v", refused)
 	}
 	dir, err := os.Open(cgroup)
 	require.NoError(t, err)

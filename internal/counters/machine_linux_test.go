@@ -40,7 +40,7 @@ func TestThisMachinesCountersAreRead(t *testing.T) {
 
 func TestWhatIsReadIsWhatNstatSays(t *testing.T) {
 	if _, err := exec.LookPath("nstat"); err != nil {
-		t.Skip(err)
+		t.Skipf("nstat is not installed: %v", err)
 	}
 	r := NewReader(Options{Complete: true, Groups: []wire.CounterGroup{
 		wire.CounterTCP, wire.CounterUDP, wire.CounterUDP6, wire.CounterIP, wire.CounterIP6, wire.CounterICMP, wire.CounterICMP6, wire.CounterMPTCP,

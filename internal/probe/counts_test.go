@@ -14,7 +14,7 @@ import (
 
 func TestACountThatMadeRoomAndComesBackGoesOn(t *testing.T) {
 	if err := checkPrivilege(); err != nil {
-		t.Skip(err)
+		t.Skipf("needs the privilege to make a map: %v", err)
 	}
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: wire.CountKeySize, ValueSize: 8, MaxEntries: 4})
 	require.NoError(t, err)

@@ -114,6 +114,6 @@ func BenchmarkTranslation(b *testing.B) {
 		failed <- err
 	}()
 	if err := <-failed; err != nil {
-		b.Skip(err)
+		b.Skipf("needs the privilege to make a network namespace, and connection tracking in the kernel: %v", err)
 	}
 }

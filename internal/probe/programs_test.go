@@ -71,7 +71,7 @@ func sources(t *testing.T, pattern string) []string {
 	paths, err := filepath.Glob("../../bpf/" + pattern)
 	require.NoError(t, err)
 	if len(paths) == 0 {
-		t.Skip("the sources are not here")
+		t.Skip("compares with the sources in bpf/, which a compiled test that is run elsewhere has not got")
 	}
 	return paths
 }

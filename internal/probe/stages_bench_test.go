@@ -25,7 +25,7 @@ import (
 // counts, as what else runs on the machine only adds. Beside it the run time of each program, by the kernel's own statistics, which cost something themselves.
 func BenchmarkStages(b *testing.B) {
 	if err := checkPrivilege(); err != nil {
-		b.Skip(err)
+		b.Skipf("needs the privilege to load programs: %v", err)
 	}
 	client, server, namespace := loopbackPair(b)
 	const exchanges = 2000
