@@ -97,11 +97,14 @@ func (r *Reader) readQdiscs(target *Target) {
 	}
 	defer unix.Close(socket)
 	devices := 0
-	_ = r.dump(socket, unix.RTM_GETQDISC, sizeofTcmsg, func(message []byte) {
+	err = r.dump(socket, unix.RTM_GETQDISC, sizeofTcmsg, func(message []byte) {
 		if devices < maxDevices && r.readQdisc(socket, target, message) {
 			devices++
 		}
 	})
+	if err != nil {
+		r.failed = fmt.Errorf("queueing disciplines of network namespace %d: %w", target.Inode, err)
+	}
 }
 
 // dump asks for all objects of a kind and hands over what is told of each, behind the header.
@@ -130,7 +133,10 @@ func (r *Reader) dump(socket int, kind uint16, bodySize int, each func([]byte)) 
 			case unix.NLMSG_DONE:
 				return nil
 			case unix.NLMSG_ERROR:
-				return errors.New("netlink: the kernel refused")
+				if size < unix.NLMSG_HDRLEN+4 {
+					return errors.New("netlink: a message that is cut short")
+				}
+				return fmt.Errorf("netlink: %w", unix.Errno(-int32(binary.NativeEndian.Uint32(rest[unix.NLMSG_HDRLEN:]))))
 			}
 			each(rest[unix.NLMSG_HDRLEN:size])
 			rest = rest[min((size+3)&^3, len(rest)):]

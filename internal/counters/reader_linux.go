@@ -49,6 +49,7 @@ type Reader struct {
 	page      uint64
 	visitor   *visitor // during Read
 	refused   error    // why other namespaces cannot be entered
+	failed    error    // what the last Read could not read
 	out       []wire.Counter
 }
 
@@ -94,6 +95,7 @@ func namespaceOf(process string) (uint32, bool) {
 // that a target was read through is still the same.
 func (r *Reader) Read(targets []Target, lives func(*Target) bool) []wire.NamespaceCounters {
 	read := make([]wire.NamespaceCounters, 0, len(targets))
+	r.failed = nil
 	for i := range targets {
 		target := &targets[i]
 		r.out = make([]wire.Counter, 0, 128)
@@ -116,6 +118,9 @@ func (r *Reader) Read(targets []Target, lives func(*Target) bool) []wire.Namespa
 
 // Refused says why the queueing disciplines of other namespaces are not told; nil: they are, or nobody asked.
 func (r *Reader) Refused() error { return r.refused }
+
+// Failed says what the last Read could not read although it may; nil: nothing.
+func (r *Reader) Failed() error { return r.failed }
 
 func (r *Reader) process(target *Target) string {
 	return r.options.ProcRoot + "/" + strconv.FormatUint(uint64(target.TGID), 10)

@@ -46,6 +46,7 @@ func (s *source) readFiles(handler wire.Handler) []wire.NamespaceCounters {
 		select {
 		case read := <-done:
 			s.tellRefusal()
+			s.complain("read counters", s.counters.reader.Failed())
 			return read
 		case <-ticker.C:
 			s.complain("read the ring buffer", s.drain(handler))
