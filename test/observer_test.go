@@ -137,6 +137,11 @@ func (o *observer) finish() {
 		assert.Equal(o.t, conns.Opened+conns.Adopted, conns.Live+conns.Closed+conns.LostClose, "%+v", conns)
 		assert.True(o.t, o.lossy || conns.LostClose <= o.skipped(), "%d connections whose end was not seen", conns.LostClose)
 		assert.Equal(o.t, stats.Spans.Calls, stats.Spans.Spans, "%+v", stats.Spans)
+		for _, program := range stats.Kernel.Programs {
+			if program.Misses > 0 {
+				o.t.Logf("the kernel skipped %d runs of %s", program.Misses, program.Name)
+			}
+		}
 	})
 }
 

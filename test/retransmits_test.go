@@ -48,12 +48,20 @@ func TestRetransmitsAgreeWithNstat(t *testing.T) {
 	for _, times := range types {
 		total += times
 	}
-	assert.Equal(t, both("TcpRetransSegs"), total, "%v", types)
+	// Each run that the kernel skipped may stand for as many segments as a device cuts 64 KiB into.
+	skipped := int64(o.skipped())
+	missing := 64 << 10 / 1400 * skipped
+	within := func(want, got, missing int64) {
+		t.Helper()
+		assert.LessOrEqual(t, got, want, "%v, %d runs skipped", types, skipped)
+		assert.GreaterOrEqual(t, got, want-missing, "%v, %d runs skipped", types, skipped)
+	}
+	within(both("TcpRetransSegs"), total, missing)
 	assert.Equal(t, total, o.sum("network.tcp.retransmits"), "each has a type")
-	assert.Equal(t, both("TcpExtTCPSynRetrans"), types["syn"]+types["syn_ack"], "%v", types)
+	within(both("TcpExtTCPSynRetrans"), types["syn"]+types["syn_ack"], skipped)
 	assert.Positive(t, types["syn"], "%v", types)
 	assert.Positive(t, types["syn_ack"], "%v", types)
-	assert.Equal(t, both("TcpExtTCPFastRetrans"), types["fast"], "%v", types)
+	within(both("TcpExtTCPFastRetrans"), types["fast"], missing)
 	assert.Positive(t, types["fast"])
 	assert.Positive(t, types["tail_loss_probe"])
 	assert.LessOrEqual(t, types["tail_loss_probe"], both("TcpExtTCPLossProbes"), "a probe may also be new data")
@@ -64,7 +72,7 @@ func TestRetransmitsAgreeWithNstat(t *testing.T) {
 		size, _ := event.Attributes().Get("network.packet.size")
 		bytes += size.Int()
 	}
-	assert.Equal(t, again.BytesRetrans, bytes)
+	within(again.BytesRetrans, bytes, skipped<<16)
 	assert.Positive(t, again.Retrans)
 	for kind, times := range types {
 		events := o.events("network.tcp.retransmit", "network.tcp.retransmit.type", kind)
