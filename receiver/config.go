@@ -144,8 +144,9 @@ type DNSConfig struct {
 // HTTPConfig is calls parsed from what passes the sockets.
 type HTTPConfig struct {
 	Enabled bool `mapstructure:"enabled"`
-	// CaptureBytes is how much of each burst in one direction is copied out of the kernel; of HTTP/2, where a
-	// frame may begin anywhere, it is up to 256 KiB of each call.
+	// CaptureBytes is how much of each burst in one direction is copied out of the kernel: the heads, and of chunked
+	// content as much as its size is wanted of. Of HTTP/2, where a frame may begin anywhere, it is up to 256 KiB of
+	// each call.
 	CaptureBytes int         `mapstructure:"capture_bytes"`
 	Spans        SpansConfig `mapstructure:"spans"`
 	// Query keeps the query string in url.query, with the values of well-known credentials redacted.

@@ -25,7 +25,7 @@ const (
 	minLookupTimeout      = 100 * time.Millisecond
 	maxLookupTimeout      = time.Minute
 	minCaptureBytes       = 256
-	maxCaptureBytes       = 16384
+	maxCaptureBytes       = 262144
 	// A ring buffer must be a multiple of the page size, and pages have up to 64 KiB (arm64).
 	minRingBuffer = 64 << 10
 	maxRingBuffer = 1 << 30

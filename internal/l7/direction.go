@@ -52,6 +52,11 @@ func (d *direction) release(pool *buffer.Pool) {
 	d.probe = nil
 }
 
+// interim says that the head that is being read is that of an answer before the final one.
+func (d *direction) interim() bool {
+	return d.head.Started() && d.head.Status >= 100 && d.head.Status < 200 && d.head.Status != 101
+}
+
 // behind says that the direction waits for a missing record.
 func (d *direction) behind() bool { return !d.blocked && d.stream.Held() > 0 }
 

@@ -30,8 +30,8 @@ type exchange struct {
 	doneNs       uint64
 	thread       uint32 // see Tracker.serve; 0: none
 
-	hostSeen, agentSeen, parentSeen, b3Seen bool
-	b3                                      [http1.B3Flags - http1.B3 + 1]string
+	hostSeen, agentSeen, parentSeen, b3Seen, b3Twice bool
+	b3                                               [http1.B3Flags - http1.B3 + 1]string
 }
 
 // reset makes e ready for another call. The slices keep their room.
@@ -114,7 +114,9 @@ func (f *fields) Field(name http1.Name, value []byte, ascii bool) {
 	case http1.B3:
 		single(&e.B3, &e.b3Seen, text)
 	case http1.B3TraceID, http1.B3SpanID, http1.B3ParentSpanID, http1.B3Sampled, http1.B3Flags:
-		e.b3[name-http1.B3] = text
+		part := &e.b3[name-http1.B3]
+		e.b3Twice = e.b3Twice || *part != "" // of two values neither is certain
+		*part = text
 	default:
 		e.Headers = append(e.Headers, Header{
 			Name: f.t.options.Headers[name-http1.Listed], Value: text, Response: f.response,
@@ -152,7 +154,7 @@ func (e *exchange) join(pool *buffer.Pool, parts ...string) string {
 func (e *exchange) joinB3(pool *buffer.Pool) {
 	part := func(name http1.Name) string { return e.b3[name-http1.B3] }
 	trace, span := part(http1.B3TraceID), part(http1.B3SpanID)
-	if e.b3Seen || trace == "" || span == "" {
+	if e.b3Seen || e.b3Twice || trace == "" || span == "" {
 		return
 	}
 	sampled := part(http1.B3Sampled)

@@ -107,6 +107,9 @@ func (c *conn) feed(d *direction, seg *stream.Segment) (rest uint32) {
 // feedHead parses what of a head, or of a trailer section, is there.
 func (c *conn) feedHead(d *direction, cur *cursor) {
 	c.t.sink.e, c.t.sink.response = d.current, !c.isRequest(d)
+	if d.interim() {
+		c.t.sink.e = nil // its fields are not those of the answer
+	}
 	n, progress := d.head.Feed(cur.data, c.t.pool, &c.t.sink)
 	if progress == http1.StartLine && !c.startLine(d) {
 		progress = http1.Invalid

@@ -43,7 +43,9 @@ func (c *conn) beginContent(i int) {
 	if s.frame.Type == http2.Data {
 		if st := c.h2.find(s.frame.Stream); st != nil {
 			st.lastNs = c.lastNs
-			st.body[c.part(i)] += int64(n)
+			if !st.ended(c.part(i)) {
+				st.body[c.part(i)] += int64(n)
+			}
 		}
 	}
 }
@@ -70,7 +72,7 @@ func (c *conn) payload(i int, data []byte, last bool) {
 	case http2.Headers, http2.PushPromise, http2.Continuation:
 		c.block(s, data, last)
 	case http2.Data:
-		if st := c.h2.find(s.frame.Stream); st != nil && st.RPC != "" {
+		if st := c.h2.find(s.frame.Stream); st != nil && st.RPC != "" && !st.ended(c.part(i)) {
 			st.messages[c.part(i)].Feed(data)
 		}
 	case http2.RSTStream, http2.GoAway:

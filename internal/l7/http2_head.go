@@ -1,6 +1,7 @@
 package l7
 
 import (
+	"bytes"
 	"slices"
 	"unicode/utf8"
 
@@ -56,13 +57,25 @@ func (c *conn) headFields(i int, timeNs uint64) {
 	s, b := &c.h2.sides[i], &c.t.block
 	asks, answers, method := false, false, false
 	status := 0
+	var place [fieldStatus - fieldMethod + 1]int // of each pseudo-header field, from one
 	for k := range b.Fields {
-		switch meaning(&b.Fields[k]) {
-		case fieldMethod, fieldPath, fieldAuthority, fieldScheme:
-			asks = true
-			method = method || meaning(&b.Fields[k]) == fieldMethod
-		case fieldStatus:
-			status, answers = parseStatus(b.Fields[k].Value), true
+		f := &b.Fields[k]
+		name := meaning(f)
+		if name < fieldMethod || name > fieldStatus {
+			continue
+		}
+		if name == fieldStatus {
+			status, answers = parseStatus(f.Value), true
+		} else {
+			asks, method = true, method || name == fieldMethod
+		}
+		if first := &place[name-fieldMethod]; *first == 0 {
+			*first = k + 1
+		} else { // of two values neither is certain (RFC 9113 section 8.3 forbids them)
+			b.Fields[*first-1].ID, f.ID = 0, 0
+			if name == fieldStatus {
+				status = 0
+			}
 		}
 	}
 	if c.requests == undecided && asks != answers {
@@ -165,6 +178,9 @@ func (c *conn) text(st *http2Stream, value []byte) string {
 		st.mark(Truncated)
 		return ""
 	}
+	if bytes.ContainsAny(value, "\x00\r\n") { // RFC 9113 section 8.2.1: nobody may take it
+		return ""
+	}
 	kept, ok := st.keep(value, c.t.pool)
 	if !ok {
 		st.mark(Truncated)
@@ -178,8 +194,13 @@ func (c *conn) field(st *http2Stream, f *http2.Field, answer bool) {
 	c.t.sink.e, c.t.sink.response = st.exchange, answer
 	switch name := meaning(f); {
 	case name == fieldContentType:
-		if isGRPC(f.Value) {
+		if isGRPC(f.Value) && st.RPC == "" {
 			st.RPC = "grpc"
+			for part, content := range st.body {
+				if content > 0 { // in which no messages were looked for
+					st.messages[part].Lose()
+				}
+			}
 		}
 	case answer || name == http1.None || name >= http1.Listed:
 	case name == http1.Host && st.Authority != "": // which :authority goes before
@@ -205,8 +226,11 @@ func (c *conn) responseHead(s *http2Side, status int, timeNs uint64) {
 		}
 	}
 	st.lastNs = c.lastNs
-	if status/100 == 1 && !head.endStream {
-		return
+	if status/100 == 1 {
+		if !head.endStream {
+			return
+		}
+		status = 0 // the final answer never came (RFC 9113 section 8.1 has that malformed)
 	}
 	if head.lost || t.block.Unknown > 0 {
 		st.mark(s.cause)

@@ -88,7 +88,7 @@ func (c *conn) endStream(st *http2Stream, part int, timeNs uint64) {
 		st.requestDone = true
 	} else {
 		st.done, st.doneNs, st.EndNs = true, c.lastNs, timeNs
-		if timeNs == 0 || !st.answered {
+		if timeNs == 0 || !st.answered && st.Capture == Complete {
 			st.mark(Gap)
 		}
 	}

@@ -144,6 +144,9 @@ func (c *conn) requestLine(e *exchange, line http1.RequestLine, cut bool) {
 func (c *conn) headDone(d *direction, timeNs uint64) {
 	var body http1.Body
 	e := d.current
+	if e != nil && d.head.Dropped {
+		e.mark(Truncated)
+	}
 	if c.isRequest(d) {
 		if e != nil {
 			e.joinB3(c.t.pool)
@@ -249,8 +252,7 @@ func (c *conn) lose(d *direction, why Capture, missing bool) {
 		if e == nil && was == boundary && !missing && c.answered < len(c.queue) {
 			e = c.queue[c.answered] // its response begins in what was not captured
 		}
-		interim := was == head && d.head.Started() && d.head.Status < 200 && d.head.Status != 101
-		if e == nil || interim {
+		if e == nil || was == head && d.interim() {
 			break
 		}
 		if !e.answered {

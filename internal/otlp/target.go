@@ -99,8 +99,10 @@ func splitAuthority(authority string) (host string, port uint16, ok bool) {
 		}
 		host = host[:colon]
 	}
+	bracketed := strings.HasPrefix(host, "[")
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	return host, port, host != ""
+	// An IPv6 address without brackets may end in a port or not, and a delimiter ends what is a host to some.
+	return host, port, host != "" && (bracketed || !strings.Contains(host, ":")) && !strings.ContainsAny(host, "/?#\\ \t[]")
 }
 
 // redactQuery keeps the names of a query's parameters and nothing of their values. A parameter without "="

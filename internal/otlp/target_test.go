@@ -33,6 +33,10 @@ func TestTargetsInEveryForm(t *testing.T) {
 		{"GET", "/a", "", "/a", nil, nil, "10.0.0.2", int64(80)},
 		{"GET", "/a", "shop:notaport", "/a", nil, nil, "10.0.0.2", int64(80)},
 		{"GET", "/a", "[::1", "/a", nil, nil, "10.0.0.2", int64(80)},
+		{"GET", "/a", "2001:db8::1", "/a", nil, nil, "10.0.0.2", int64(80)},
+		{"GET", "/a", "shop/b", "/a", nil, nil, "10.0.0.2", int64(80)},
+		{"GET", "/a", "shop b", "/a", nil, nil, "10.0.0.2", int64(80)},
+		{"GET", "/a", "[2001:db8::1]x:80", "/a", nil, nil, "10.0.0.2", int64(80)},
 		{"GET", "ftp://other/x", "shop", nil, nil, nil, "shop", int64(80)},
 		{"GET", "/\xff", "shop", "/\uFFFD", nil, "http://shop/\uFFFD", "shop", int64(80)},
 	} {

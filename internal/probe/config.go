@@ -50,7 +50,7 @@ type Slow struct {
 // Payload configures the tap on TCP payload.
 type Payload struct {
 	Enabled      bool
-	CaptureBytes int // bytes copied at most of each burst in one direction, 256 to 16384
+	CaptureBytes int // bytes copied at most of each burst in one direction, 256 to 262144
 }
 
 // Counters configures what is read of each network namespace at each collection.

@@ -50,13 +50,29 @@ func (c *Chunks) Feed(data []byte) (used int, progress Progress) {
 	return used, More
 }
 
-// Skip passes n bytes that were not seen and says whether that is certain: they lie in one chunk.
+// Skip passes n bytes that were not seen and says whether that is certain: they lie in one chunk, or reach as
+// far as the end of the line after it. What is behind that says how long the next one is.
 func (c *Chunks) Skip(n int64) bool {
-	if c.state != chunkData || n > c.left {
+	var end int64 // of that line, from the chunk's last byte on
+	switch c.state {
+	case chunkData, chunkDataCR:
+		end = 2
+	case chunkDataLF:
+		end = 1
+	}
+	if end == 0 || n > c.left+end {
 		return false
 	}
-	if c.left -= n; c.left == 0 {
+	of := min(n, c.left)
+	c.left -= of
+	switch end -= n - of; {
+	case c.left > 0:
+	case end == 2:
 		c.state = chunkDataCR
+	case end == 1:
+		c.state = chunkDataLF
+	default:
+		c.state, c.digits = chunkSize, 0
 	}
 	return true
 }

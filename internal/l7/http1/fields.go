@@ -1,5 +1,7 @@
 package http1
 
+import "slices"
+
 // Name tells the wanted header fields apart.
 type Name uint8
 
@@ -31,6 +33,10 @@ type Names struct {
 // NewNames makes the set of the constants (if known is set) and an allow-list of lower-case names.
 func NewNames(known bool, listed []string) *Names {
 	return &Names{known: known, listed: listed[:min(len(listed), MaxListed)]}
+}
+
+func (n *Names) wanted(name []byte) bool {
+	return n.find(name) != None || slices.ContainsFunc(n.listed, func(listed string) bool { return equalFold(name, listed) })
 }
 
 // Find is the constant for a name, None if there is none; names in the allow-list have none here.

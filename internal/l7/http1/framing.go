@@ -67,12 +67,25 @@ func (f *Framing) contentLength(value []byte) {
 
 func (f *Framing) transferEncoding(value []byte) {
 	f.transfer = true
+	f.faulty = f.faulty || len(trim(value)) == 0
 	for coding := range list(value) {
 		if f.Chunked {
 			f.faulty = true // chunked must be the last
 		}
 		f.Chunked = fold(coding, "chunked")
+		f.faulty = f.faulty || !f.Chunked && !knownCoding(coding)
 	}
+}
+
+// knownCoding says whether a transfer coding is one that is registered. Of another, recipients differ about whether
+// it is chunked after all ("chunked;a=b", "xchunked").
+func knownCoding(coding []byte) bool {
+	for _, known := range [...]string{"gzip", "deflate", "compress", "x-gzip", "x-compress"} {
+		if equalFold(coding, known) {
+			return true
+		}
+	}
+	return false
 }
 
 func (f *Framing) connection(value []byte) {

@@ -35,7 +35,7 @@ type Head struct {
 	Status int
 	// Minor is the message's minor version.
 	Minor uint8
-	// Dropped says that a field's value was too long to be kept.
+	// Dropped says that the value of a wanted field was too long to be kept.
 	Dropped bool
 
 	Framing
@@ -225,7 +225,7 @@ func (h *Head) longLine() Progress {
 		if framingField(h.partial[:colon]) {
 			return Invalid
 		}
-		h.Dropped = true
+		h.Dropped = h.Dropped || h.names != nil && !h.trailer && h.names.wanted(h.partial[:colon])
 		return More
 	}
 	space := method(h.partial)

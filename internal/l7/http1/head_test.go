@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -280,4 +281,32 @@ func FuzzChunks(f *testing.F) {
 		require.Equal(t, []any{used, progress, total}, []any{used2, progress2, total2})
 		require.LessOrEqual(t, used, len(text))
 	})
+}
+
+// A hole in chunked content is passed if, and only if, it takes no part of a chunk's size with it; then what
+// follows reads as if all had been there.
+func TestHolesInChunkedContent(t *testing.T) {
+	var text string
+	var ofSize []bool // by position
+	for i, piece := range []string{"5;a=b\r\n", "hello\r\n", "1\r\n", "\n\r\n", "00A\r\n", "0\r\n\r\n56789\r\n", "0\r\n"} {
+		text += piece
+		ofSize = append(ofSize, slices.Repeat([]bool{i%2 == 0}, len(piece))...)
+	}
+	passed := 0
+	for from := range text {
+		for to := from + 1; to <= len(text); to++ {
+			var c Chunks
+			_, progress := c.Feed([]byte(text[:from]))
+			require.Equal(t, More, progress)
+			certain := !slices.Contains(ofSize[from:to], true)
+			require.Equal(t, certain, c.Skip(int64(to-from)), "%d to %d", from, to)
+			if !certain {
+				continue
+			}
+			passed++
+			used, progress := c.Feed([]byte(text[to:]))
+			require.Equal(t, []any{len(text) - to, Done, int64(16)}, []any{used, progress, c.Total}, "%d to %d", from, to)
+		}
+	}
+	require.Equal(t, 7*8/2+3*4/2+12*13/2, passed, "holes in 5, 1 and 10 bytes and the ends of their lines")
 }
