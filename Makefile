@@ -80,7 +80,7 @@ vet:
 #   KERNELS, ARM64_KERNELS   which of lab/vm's kernels, on amd64 and on arm64
 #   ARCHES                   amd64, arm64 or both
 #   LABRUN, ARM64_RUN        which end-to-end tests, as -test.run has it; core: those that say most; empty: none
-#   PROBERUN                 which tests of the probes
+#   PROBERUN                 which tests of the probes; none: none
 #   DEBIAN_MIRROR            where kernels come from, if apt here knows no Debian mirror
 #   UPDATE                   not empty: write docs/kernels.md instead of comparing
 KERNELS ?= 5.10 6.1 6.12 6.18 newest
@@ -93,7 +93,7 @@ lab_core := TestConnectionsAgree|TestPacketsThatAFirewallDrops|TestResetsAgree|T
 
 lab_variables = KERNELS='$(KERNELS)' ARM64_KERNELS='$(ARM64_KERNELS)' ARCHES='$(ARCHES)' \
 	LABRUN='$(LABRUN:core=$(lab_core))' ARM64_RUN='$(ARM64_RUN:core=$(lab_core))' \
-	PROBERUN='$(PROBERUN)' DEBIAN_MIRROR='$(DEBIAN_MIRROR)' UPDATE='$(UPDATE)'
+	PROBERUN='$(PROBERUN:none=)' DEBIAN_MIRROR='$(DEBIAN_MIRROR)' UPDATE='$(UPDATE)'
 
 .PHONY: test-kernels kernel-tables
 test-kernels: deps-test deps-lab ## Kernel tests in virtual machines: KERNELS="5.10 6.1 6.12 6.18 newest" ARCHES="amd64 arm64"

@@ -10,7 +10,7 @@ failed=
 go build -o "$work/vm" ./lab/vm && go build -o "$work/kerneltables" ./internal/tools/kerneltables || exit 1
 
 programs=
-for program in nginx h2load ip nft tc ss nstat dig dnsmasq; do
+for program in nginx h2load curl ip nft tc ss nstat dig dnsmasq; do
 	programs="$programs -program $program"
 done
 
@@ -28,14 +28,17 @@ test_kernel() {
 		failed="$failed $kernel/$arch"
 		return
 	fi
-	set -- -- "$work/$arch/probe.test" -test.v -test.timeout 55m -test.run "$PROBERUN"
+	set --
+	if [ -n "$PROBERUN" ]; then
+		set -- -env KERNEL_REPORT=/tmp/report.json -collect "/tmp/report.json:$work/report-$kernel-$arch.json" \
+			-- "$work/$arch/probe.test" -test.v -test.timeout 115m -test.run "$PROBERUN"
+	fi
 	if [ -n "$select" ]; then
-		set -- "$@" -- "$work/$arch/end-to-end.test" -test.v -test.timeout 55m -test.run "$select"
+		set -- "$@" -- "$work/$arch/end-to-end.test" -test.v -test.timeout 115m -test.run "$select"
 	fi
 	# shellcheck disable=SC2086
 	{
-		"$work/vm" -kernel "$kernel" -arch "$arch" -mirror "${DEBIAN_MIRROR:-}" -timeout 60m $programs \
-			-env KERNEL_REPORT=/tmp/report.json -collect "/tmp/report.json:$work/report-$kernel-$arch.json" "$@" 2>&1
+		"$work/vm" -kernel "$kernel" -arch "$arch" -mirror "${DEBIAN_MIRROR:-}" -timeout 120m $programs "$@" 2>&1
 		echo "exit $?"
 	} | tee "$log" | grep --line-buffered -E '^ *--- |^=== RUN +[^/]+/kernel=|^(ok  |FAIL)	|^# lab|^lab:'
 	if [ "$(tail -n 1 "$log")" != 'exit 0' ]; then

@@ -122,6 +122,9 @@ func openPort(wait time.Duration) (io.ReadWriter, error) {
 // runTests runs the test processes, all of them, and returns the first exit status that is not 0. After each
 // comes the line that go test ends a package with.
 func runTests(config guest.Config, out io.Writer) (code int, err error) {
+	if len(config.Tests) == 0 {
+		return 127, errors.New("no test was named: was lab/vm built from another checkout than this init?")
+	}
 	for _, argv := range config.Tests {
 		start := time.Now()
 		status, failure := runTest(argv, config.Env, out)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"github.com/ebpfnet/ebpfnetreceiver/lab/internal/guest"
 )
@@ -22,6 +23,9 @@ type demux struct {
 	token   string
 	collect []filePair
 	ready   func(guest.Record)
+
+	ended int      // tests whose verdict has come
+	empty []string // of these, those whose -test.run matched nothing
 }
 
 // run reads until the exit record and the files that follow it; io.ErrUnexpectedEOF means that the
@@ -29,9 +33,18 @@ type demux struct {
 func (d *demux) run(r io.Reader) (guest.Record, error) {
 	mark := []byte(guest.RecordStart + d.token)
 	in := bufio.NewReaderSize(r, 64<<10)
+	matched := true
 	for {
 		line, err := in.ReadBytes('\n')
 		text, record, isRecord := bytes.Cut(line, mark)
+		matched = matched && string(text) != noTestsLine
+		if verdict := packageLine.FindSubmatch(text); verdict != nil {
+			d.ended++
+			if !matched {
+				d.empty = append(d.empty, string(verdict[2]))
+			}
+			matched = true
+		}
 		if len(text) > 0 {
 			if _, err := d.out.Write(labelLine(text, d.label)); err != nil {
 				return guest.Record{}, err
@@ -83,6 +96,20 @@ func (d *demux) receiveFiles(in io.Reader, sizes []int64) error {
 		}
 	}
 	return missing
+}
+
+// noTestsLine is what package testing says, and then calls it a success, where -test.run matches nothing.
+const noTestsLine = "testing: warning: no tests to run\n"
+
+// checkRan: what ran nothing has shown nothing, whatever its exit status.
+func (d *demux) checkRan(tests int) error {
+	if d.ended < tests {
+		return fmt.Errorf("the guest ran %d of %d tests: was this program built from another checkout than its init?", d.ended, tests)
+	}
+	if len(d.empty) > 0 {
+		return fmt.Errorf("no test matches the -test.run of %s", strings.Join(d.empty, ", "))
+	}
+	return nil
 }
 
 var (

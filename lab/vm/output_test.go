@@ -63,3 +63,23 @@ func TestDemuxTellsAMachineThatDied(t *testing.T) {
 		t.Errorf("the last words are lost: %q", out.String())
 	}
 }
+
+func TestWhatRanNoTestHasNotPassed(t *testing.T) {
+	const idle = "testing: warning: no tests to run\nPASS\nok  \tx.test\t0.1s\n"
+	const busy = "--- PASS: TestX (0.00s)\nPASS\nok  \ty.test\t0.1s\n"
+	for stream, want := range map[string]string{
+		busy + busy: "",
+		busy + idle: "x.test",
+		idle + busy: "x.test",
+		busy:        "1 of 2",
+		"":          "0 of 2",
+	} {
+		d := demux{out: io.Discard, token: "T0K"}
+		if _, err := d.run(strings.NewReader(stream + "\x1eT0K{\"Exit\":0}\n")); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.checkRan(2); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", stream, err, want)
+		}
+	}
+}

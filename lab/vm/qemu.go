@@ -119,6 +119,9 @@ func boot(ctx context.Context, accel, image, initrd, dir string, opts options, d
 			err = errors.Join(fmt.Errorf("start the test: %s", record.Error), err)
 		}
 		res.err = err
+		if err == nil && res.code == 0 {
+			res.err = d.checkRan(len(opts.tests))
+		}
 	case ctx.Err() != nil:
 		res.err = fmt.Errorf("killed: %w", context.Cause(ctx))
 	case res.ready == 0:
