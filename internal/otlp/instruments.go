@@ -232,7 +232,8 @@ var instruments = [instrumentCount]Instrument{
 		"Connections that may wait to be accepted, by listening port.",
 		UpDownCounter, []string{attrServerPort}, nil, nil},
 	tcpListenDropped: {"network.tcp.listen.dropped", "{connection}",
-		"Attempts to connect that were turned away, mostly because too many waited already, by listening port.",
+		"Segments of attempts to connect that were turned away, mostly because too many waited already, by listening port. " +
+			"The kernel counts the last segment of a handshake twice.",
 		Sum, []string{attrServerPort}, nil, nil},
 	interfaceIO: {"network.interface.io", "By",
 		"Bytes on a network device, headers included.",
