@@ -424,9 +424,8 @@ func TestCountersBelongToThePodWhoseNamespaceItIs(t *testing.T) {
 	a.firewall(fmt.Sprintf(wall, "input"))
 	a.datagrams(loopback, 3)
 	eventually(t, "drops", func() bool { return o.sum("network.packet.drops", pod, podA) == 3 })
-	assert.Len(t, o.events("network.packet.drop", pod, podA), 3)
-
 	o.stop()
+	assert.Len(t, o.events("network.packet.drop", pod, podA), 3)
 }
 
 // newPod starts a process in a cgroup and in a network namespace of its own, which ends with it.
@@ -484,12 +483,13 @@ func TestTheHostsCountersAreTheHosts(t *testing.T) {
 	config.Probe.Connections = false // nobody else's traffic is traced
 	config.Probe.Scope.NetworkNamespaces = []string{"/proc/2/ns/net"}
 	host := &namespace{t: t, path: "/proc/2/ns/net"}
-	o := observe(t, config)
 	if inLab() {
 		host.run("ip", "link", "set", "lo", "up") // nobody else has
 	}
+	// Before the first collection: what is still zero then begins later.
 	listener := host.listen("tcp4", netip.MustParseAddrPort("127.0.0.1:0"))
 	host.dial(netip.MustParseAddrPort(listener.Addr().String()))
+	o := observe(t, config)
 	resource := []any{"ebpfnet.network.namespace.host", true, "ebpfnet.network.namespace.inode", host.inode()}
 	for _, metric := range []string{"network.ip.counter InReceives ipv4", "network.softnet.processed",
 		"network.socket.count tcp allocated", "network.interface.io lo receive"} {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func TestDropsOfAQueueAgreeWithTC(t *testing.T) {
@@ -65,7 +66,8 @@ func queueReason(o *observer) string {
 	return "QDISC_DROP"
 }
 
-// swallow reads what comes to a UDP port, so that what arrives is no drop.
+// swallow reads what comes to a UDP port, so that what arrives is no drop: not even while the reader waits for a
+// processor, as its socket has room for all that a test sends.
 func (n *namespace) swallow(port uint16) {
 	n.t.Helper()
 	n.do(func() {
@@ -73,6 +75,12 @@ func (n *namespace) swallow(port uint16) {
 		if !assert.NoError(n.t, err) {
 			return
 		}
+		raw, err := socket.SyscallConn()
+		require.NoError(n.t, err)
+		require.NoError(n.t, raw.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
+		}))
+		require.NoError(n.t, err)
 		var reader sync.WaitGroup
 		reader.Go(func() {
 			for buffer := make([]byte, 100); err == nil; {
