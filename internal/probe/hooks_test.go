@@ -42,12 +42,9 @@ func promised(h report.Hook) bool {
 	return kernelSince(first.major, first.minor)
 }
 
-// needsWholeHost: refused here, where the scope is not the whole host.
-var needsWholeHost = map[string]bool{"softirq": true}
-
 // usable: before 5.11 no state is kept in sockets. Some programs load nevertheless, as they read none.
 func usable(h report.Hook) bool {
-	return !needsWholeHost[h.Capability] && (h.State == report.ByAddress || kernelSince(5, 11))
+	return h.State == report.ByAddress || kernelSince(5, 11)
 }
 
 // verifierBudget is half of what the verifier walks before it gives up (BPF_COMPLEXITY_LIMIT_INSNS).

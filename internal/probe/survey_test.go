@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -87,7 +88,11 @@ func survey(t *testing.T) report.Kernel {
 	surveyed.Capabilities = chosen
 	for _, state := range []string{report.InSocket, report.ByAddress} {
 		for _, c := range asked {
-			for _, h := range hooksWith(c, state) {
+			c = variant(c, state)
+			for _, h := range c.hooks {
+				if h.byAddress && state != report.ByAddress {
+					continue
+				}
 				tried := report.Hook{Capability: c.name, Name: h.name, State: state}
 				programs, err := tryAlone(t, types, c, h, state)
 				if err != nil {
@@ -101,39 +106,51 @@ func survey(t *testing.T) report.Kernel {
 	return surveyed
 }
 
-// hooksWith are the hooks that may serve a capability while connections keep their state there.
-func hooksWith(c capability, state string) (hooks []hook) {
+// variant is a capability as it is while connections keep their state there. Softirqs are nobody's: where nothing but
+// the survey runs they may be watched, as on a host that is watched whole.
+func variant(c capability, state string) capability {
 	byAddress := state == report.ByAddress
 	switch c.name {
 	case "snapshot":
-		c = snapshot(byAddress, true)
+		return snapshot(byAddress, true)
 	case "adoption":
-		c = adoption(byAddress)
-	}
-	for _, h := range c.hooks {
-		if byAddress || !h.byAddress {
-			hooks = append(hooks, h)
+		return adoption(byAddress)
+	case "softirq":
+		if inLab() {
+			return softirqs(Scope{})
 		}
 	}
-	return hooks
+	return c
 }
 
-// chosenHooks opens the probe as the receiver does, and runs it for a moment.
+// chosenHooks opens the probe as the receiver does, and runs it for a moment: for a scope that holds nothing, and in
+// the lab its stages for the whole host besides.
 func chosenHooks(t *testing.T) (chosen []report.Capability, asked []capability) {
 	t.Helper()
-	opened, err := Open(everything(), zap.NewNop())
-	require.NoError(t, err)
-	defer opened.Close()
-	runOnce(t, opened)
-	l := opened.(*source).loader
-	for _, status := range l.statuses {
+	statuses, asked := opened(t, everything())
+	if inLab() {
+		whole, _ := opened(t, Config{Stages: true, RingBytes: 1 << 20, MaxConnections: 4096}.withDefaults())
+		softirq := func(s wire.ProbeStatus) bool { return s.Capability == "softirq" }
+		statuses[slices.IndexFunc(statuses, softirq)] = whole[slices.IndexFunc(whole, softirq)]
+	}
+	for _, status := range statuses {
 		c := report.Capability{Name: status.Capability, Hook: status.Hook}
 		for _, refused := range status.Refused {
 			c.Refused = append(c.Refused, report.Refusal(refused))
 		}
 		chosen = append(chosen, c)
 	}
-	return chosen, l.asked
+	return chosen, asked
+}
+
+func opened(t *testing.T, config Config) ([]wire.ProbeStatus, []capability) {
+	t.Helper()
+	opened, err := Open(config, zap.NewNop())
+	require.NoError(t, err)
+	defer opened.Close()
+	runOnce(t, opened)
+	l := opened.(*source).loader
+	return l.statuses, l.asked
 }
 
 func both(a, b capability) []capability { return []capability{a, b} }
