@@ -34,7 +34,7 @@ func (n *network) settings() engine.Config {
 		Probe: probe.Config{
 			CollectionInterval: 200 * time.Millisecond,
 			FlushInterval:      50 * time.Millisecond,
-			RingBytes:          64 << 20, // holds all of a test's records, should its reader not get to run
+			RingBytes:          scaledRing(),
 			Scope:              probe.Scope{NetworkNamespaces: []string{n.client.path, n.server.path}},
 			Connections:        true,
 			Drops:              events,
@@ -53,6 +53,18 @@ func (n *network) settings() engine.Config {
 		},
 	}
 }
+
+// scaledRing holds all of a test's records, should its reader not get to run. A virtual machine takes a second to make
+// one that is four times as large.
+func scaledRing() int {
+	if inLab() {
+		return 16 << 20
+	}
+	return 64 << 20
+}
+
+// readKernel reads once what each test would read anew.
+var readKernel = sync.OnceValues(probe.ReadKernel)
 
 // observer is a running engine and what it has handed over so far.
 type observer struct {
@@ -87,6 +99,9 @@ func observe(t *testing.T, config engine.Config) *observer {
 func start(t *testing.T, config engine.Config) *observer {
 	t.Helper()
 	o := &observer{t: t, ended: make(chan error, 1)}
+	var err error
+	config.Probe.Kernel, err = readKernel()
+	require.NoError(t, err)
 	e, err := engine.New(config, o.sink(), zaptest.NewLogger(t))
 	require.NoError(t, err)
 	o.engine = e

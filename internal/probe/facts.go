@@ -20,14 +20,18 @@ type facts struct {
 	conntrack *conntrack // nil: not wanted, or refused
 }
 
-func newFacts(types kernelTypes) *facts {
+func newFacts(kernel *Kernel) *facts {
+	symbols := symbol.NewKallsyms()
+	if kernel.symbols != nil {
+		symbols = kernel.symbols.Share()
+	}
 	f := &facts{
 		Proc:     owner.NewProc(owner.ProcOptions{}),
-		Kallsyms: symbol.NewKallsyms(),
+		Kallsyms: symbols,
 		Enums:    symbol.Enums{},
 	}
 	for _, name := range reasonEnums {
-		f.Enums[name] = types.enum(name)
+		f.Enums[name] = kernel.types.enum(name)
 	}
 	return f
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/symbol"
 )
 
 // kernelTypes is what the loader wants to know of the running kernel's types.
@@ -32,6 +34,22 @@ func kernelSince(major, minor int) bool {
 		return false
 	}
 	return isMajor > major || isMajor == major && isMinor >= minor
+}
+
+// Kernel is what takes long to read of the running kernel, as long as all else of opening the probes in some cases, and
+// stays as it is: for those who open them often. It keeps tens of megabytes.
+type Kernel struct {
+	types   kernelTypes
+	symbols *symbol.Kallsyms // nil: not read
+}
+
+// ReadKernel reads them.
+func ReadKernel() (*Kernel, error) {
+	types, err := loadKernelTypes()
+	if err != nil {
+		return nil, err
+	}
+	return &Kernel{types, symbol.NewKallsyms().Share()}, nil
 }
 
 // enum gives the names of an enum's values; empty where this kernel has no such enum.

@@ -98,7 +98,8 @@ func TestAThousandRoundsLeaveNothing(t *testing.T) {
 	}
 	made := inKernel{}
 	round := func(config Config) {
-		source, err := open(config.withDefaults(), types, zap.NewNop())
+		config.Kernel = &Kernel{types: types}
+		source, err := open(config.withDefaults(), zap.NewNop())
 		require.NoError(t, err)
 		require.Positive(t, made.held(t))
 		runOnce(t, source)

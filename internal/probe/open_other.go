@@ -8,5 +8,8 @@ import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
+// Kernel is nothing here.
+type Kernel struct{}
+
 // Open fails with ErrUnsupported.
 func Open(Config, *zap.Logger) (wire.Source, error) { return nil, ErrUnsupported }

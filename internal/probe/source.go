@@ -56,14 +56,18 @@ func Open(config Config, logger *zap.Logger) (wire.Source, error) {
 	if err := checkPrivilege(); err != nil {
 		return nil, err
 	}
-	types, err := loadKernelTypes()
-	if err != nil {
-		return nil, err
+	if config.Kernel == nil {
+		types, err := loadKernelTypes()
+		if err != nil {
+			return nil, err
+		}
+		config.Kernel = &Kernel{types: types}
 	}
-	return open(config, types, logger)
+	return open(config, logger)
 }
 
-func open(config Config, types kernelTypes, logger *zap.Logger) (wire.Source, error) {
+func open(config Config, logger *zap.Logger) (wire.Source, error) {
+	types := config.Kernel.types
 	constants, err := config.Scope.constants()
 	if err != nil {
 		return nil, err
@@ -76,8 +80,9 @@ func open(config Config, types kernelTypes, logger *zap.Logger) (wire.Source, er
 		config: config,
 		logger: logger,
 		loader: newLoader(config, types, constants),
-		facts:  newFacts(types),
+		facts:  newFacts(config.Kernel),
 	}
+	s.config.Kernel = nil // from here on it is the loader's alone, which forgets it
 	if err := s.load(types); err != nil {
 		s.Close()
 		return nil, err

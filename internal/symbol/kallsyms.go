@@ -42,6 +42,16 @@ func NewKallsyms() *Kallsyms {
 	return newKallsyms(func() (io.ReadCloser, error) { return os.Open("/proc/kallsyms") }, time.Now)
 }
 
+// Share gives the same symbols to another goroutine, which reads them anew for itself when it must. The table is read
+// if it was not.
+func (k *Kallsyms) Share() *Kallsyms {
+	if k.table == nil {
+		k.load()
+	}
+	shared := *k
+	return &shared
+}
+
 func newKallsyms(open func() (io.ReadCloser, error), now func() time.Time) *Kallsyms {
 	return &Kallsyms{open: open, now: now}
 }
