@@ -59,7 +59,7 @@ func converse(t *testing.T, n *network, port uint16) dialogue {
 }
 
 func TestOtherProtocolsStopCostingAfterTheirFirstBytes(t *testing.T) {
-	const turns = 1000
+	turns := max(scaled(1000), 300) // more than are followed
 	for name, says := range dialogues {
 		t.Run(name, func(t *testing.T) {
 			n := newNetwork(t)
