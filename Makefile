@@ -81,6 +81,7 @@ vet:
 #   ARCHES                   amd64, arm64 or both
 #   LABRUN, ARM64_RUN        which end-to-end tests, as -test.run has it; core: those that say most; empty: none
 #   PROBERUN                 which tests of the probes; none: none
+#   JOBS                     how many kernels at a time; each takes one processor and 1.5 GB
 #   DEBIAN_MIRROR            where kernels come from, if apt here knows no Debian mirror
 #   UPDATE                   not empty: write docs/kernels.md instead of comparing
 KERNELS ?= 5.10 6.1 6.12 6.18 newest
@@ -89,11 +90,12 @@ ARCHES ?= amd64 arm64
 LABRUN ?= .
 ARM64_RUN ?= core
 PROBERUN ?= .
+JOBS ?= 1
 lab_core := TestConnectionsAgree|TestPacketsThatAFirewallDrops|TestResetsAgree|TestEachRequestIs
 
 lab_variables = KERNELS='$(KERNELS)' ARM64_KERNELS='$(ARM64_KERNELS)' ARCHES='$(ARCHES)' \
 	LABRUN='$(LABRUN:core=$(lab_core))' ARM64_RUN='$(ARM64_RUN:core=$(lab_core))' \
-	PROBERUN='$(PROBERUN:none=)' DEBIAN_MIRROR='$(DEBIAN_MIRROR)' UPDATE='$(UPDATE)'
+	PROBERUN='$(PROBERUN:none=)' JOBS='$(JOBS)' DEBIAN_MIRROR='$(DEBIAN_MIRROR)' UPDATE='$(UPDATE)'
 
 .PHONY: test-kernels kernel-tables
 test-kernels: deps-test deps-lab ## Kernel tests in virtual machines: KERNELS="5.10 6.1 6.12 6.18 newest" ARCHES="amd64 arm64"

@@ -2,31 +2,26 @@
 # test-kernels.sh FOLDER runs the compiled tests of the packages that touch the kernel in a virtual machine for each
 # kernel, and holds what the kernels say about the probes against docs/kernels.md. All are tried even if one fails.
 # FOLDER is where binaries, reports and logs go. The Makefile says what the variables mean.
+#
+# test-kernels.sh FOLDER ARCH KERNEL is what it runs for each of them, when the binaries are there.
 set -u
 work=$1
-mkdir -p "$work"
-failed=
-
-go build -o "$work/vm" ./lab/vm && go build -o "$work/kerneltables" ./internal/tools/kerneltables || exit 1
 
 programs=
 for program in nginx h2load curl ip nft tc ss nstat dig dnsmasq; do
 	programs="$programs -program $program"
 done
 
-# What is not run again must not be taken for what was.
-rm -f "$work"/report-*.json
-
-# test_kernel ARCH KERNEL TESTS boots once for both tests. It shows a line as a test begins and one as it ends, and the
-# whole log if one fails. The lab's own time limit comes last, so that it can say what the guest's kernel said.
+# test_kernel ARCH KERNEL boots once for both tests. It shows a line as a test begins and one as it ends, and the whole
+# log if one fails. The lab's own time limit comes last, so that it can say what the guest's kernel said.
 test_kernel() {
-	arch=$1 kernel=$2 select=$3
+	arch=$1 kernel=$2 select=$LABRUN
+	[ "$arch" = amd64 ] || select=$ARM64_RUN
 	log=$work/$kernel-$arch.log
 	printf '\n=== kernel %s %s\n' "$kernel" "$arch"
 	# shellcheck disable=SC2086
 	if ! "$work/vm" -fetch -kernel "$kernel" -arch "$arch" -mirror "${DEBIAN_MIRROR:-}" $programs; then
-		failed="$failed $kernel/$arch"
-		return
+		return 1
 	fi
 	set --
 	if [ -n "$PROBERUN" ]; then
@@ -43,29 +38,37 @@ test_kernel() {
 	} | tee "$log" | grep --line-buffered -E '^ *--- |^=== RUN +[^/]+/kernel=|^(ok  |FAIL)	|^# lab|^lab:'
 	if [ "$(tail -n 1 "$log")" != 'exit 0' ]; then
 		cat "$log"
-		failed="$failed $kernel/$arch"
+		return 1
 	fi
 }
+
+if [ $# -gt 1 ]; then
+	test_kernel "$2" "$3" || echo "$3/$2" >>"$work/failed"
+	exit
+fi
+
+mkdir -p "$work"
+go build -o "$work/vm" ./lab/vm && go build -o "$work/kerneltables" ./internal/tools/kerneltables || exit 1
+# What is not run again must not be taken for what was.
+rm -f "$work"/report-*.json "$work/failed"
 
 for arch in $ARCHES; do
 	mkdir -p "$work/$arch"
 	CGO_ENABLED=0 GOARCH=$arch go test -c -o "$work/$arch/probe.test" ./internal/probe &&
 		CGO_ENABLED=0 GOARCH=$arch go test -c -o "$work/$arch/end-to-end.test" ./test || exit 1
-	if [ "$arch" = arm64 ]; then
-		for kernel in $ARM64_KERNELS; do
-			test_kernel arm64 "$kernel" "$ARM64_RUN"
-		done
-	else
-		for kernel in $KERNELS; do
-			test_kernel "$arch" "$kernel" "$LABRUN"
-		done
-	fi
 done
+for arch in $ARCHES; do
+	kernels=$KERNELS
+	[ "$arch" = amd64 ] || kernels=$ARM64_KERNELS
+	for kernel in $kernels; do
+		echo "$arch $kernel"
+	done
+done | xargs -r -P "$JOBS" -L 1 "$0" "$work" || exit 1
 
 echo
 reports=$(ls "$work"/report-*.json 2>/dev/null)
 if [ -n "$reports" ]; then
 	# shellcheck disable=SC2086
-	"$work/kerneltables" ${UPDATE:+-update} docs $reports || failed="$failed docs/kernels.md"
+	"$work/kerneltables" ${UPDATE:+-update} docs $reports || echo docs/kernels.md >>"$work/failed"
 fi
-[ -z "$failed" ] || { echo "FAIL on:$failed"; exit 1; }
+[ ! -e "$work/failed" ] || { echo "FAIL on: $(tr '\n' ' ' <"$work/failed")"; exit 1; }
