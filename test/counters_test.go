@@ -246,7 +246,7 @@ func (n *namespace) qdiscs(want map[string]int64) {
 func TestTheCountersOfANamespaceAreWhatTheKernelsToolsSay(t *testing.T) {
 	need(t, "nstat", "ss", "ip", "tc")
 	n := newNetwork(t)
-	n.server.run("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "1mbit", "burst", "10kb", "limit", "20kb")
+	n.server.run("tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "512kbit", "burst", "10kb", "limit", "20kb")
 	n.client.run("tc", "qdisc", "add", "dev", "eth0", "root", "pfifo", "limit", "100")
 	for _, end := range []*namespace{n.client, n.server} {
 		end.inhabit("")
