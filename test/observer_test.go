@@ -186,3 +186,16 @@ func (o *observer) hook(capability string) (hook string, refused []wire.Refusal)
 	}
 	return "", nil
 }
+
+// serves: does a hook serve the capability? If not, it is said why not, and the kernel is not one of the lab's, of which
+// those for amd64 have a hook for everything.
+func (o *observer) serves(capability string) bool {
+	o.t.Helper()
+	hook, refused := o.hook(capability)
+	if hook == "" {
+		require.NotEmpty(o.t, refused)
+		require.False(o.t, inLab() && !arm64, "%v", refused)
+		o.t.Logf("this kernel has no hook for %s: %v", capability, refused)
+	}
+	return hook != ""
+}
