@@ -150,7 +150,7 @@ func (o *observer) finish() {
 		conns := stats.Connections
 		assert.Equal(o.t, conns.Seen, conns.Opened+conns.Adopted+conns.Failed+conns.Abandoned+conns.Handshaking, "%+v", conns)
 		assert.Equal(o.t, conns.Opened+conns.Adopted, conns.Live+conns.Closed+conns.LostClose, "%+v", conns)
-		assert.True(o.t, o.lossy || conns.LostClose <= o.skipped(), "%d connections whose end was not seen", conns.LostClose)
+		assert.True(o.t, o.lossy || conns.LostClose <= o.skipped(), "connections whose end was not seen: %+v", conns)
 		assert.Equal(o.t, stats.Spans.Calls, stats.Spans.Spans, "%+v", stats.Spans)
 		for _, program := range stats.Kernel.Programs {
 			if program.Misses > 0 {

@@ -26,6 +26,9 @@ import (
 // cost the traced task 5 to 7 µs per record.
 const drainInterval = 10 * time.Millisecond
 
+// finishTimeout bounds the wait for records that programs have begun when the receiver stops.
+const finishTimeout = time.Second
+
 // source is the live kernel.
 type source struct {
 	config   Config
@@ -45,6 +48,7 @@ type source struct {
 	flows    flowTable
 	failing  map[string]bool // parts of the last collection that could not be read
 	record   ringbuf.Record  // reused
+	behind   bool            // records that had begun when the ring buffer was last read could not be
 	unknown  sync.Once       // a record could not be decoded
 }
 
@@ -286,8 +290,14 @@ func (s *source) Run(ctx context.Context, handler wire.Handler) error {
 // finish stops the programs, so that nothing is added any more, and hands over what is left.
 func (s *source) finish(handler wire.Handler) error {
 	s.detach()
-	if err := s.drain(handler); err != nil {
-		return err
+	// A program may be under way still.
+	for until := time.Now().Add(finishTimeout); ; time.Sleep(drainInterval) {
+		if err := s.drain(handler); err != nil {
+			return err
+		}
+		if !s.behind || time.Now().After(until) {
+			break
+		}
 	}
 	s.collect(handler)
 	now, _ := clocks()
@@ -296,15 +306,18 @@ func (s *source) finish(handler wire.Handler) error {
 }
 
 // drain hands over the records that are in the ring buffer now; not those that come meanwhile, or a host that
-// makes them as fast as they are read would get nothing else done.
+// makes them as fast as they are read would get nothing else done. A program that was interrupted between reserving
+// its record and submitting it holds up all that come after; s.behind says so.
 func (s *source) drain(handler wire.Handler) error {
 	const recordHeader = 8 // BPF_RINGBUF_HDR_SZ
 	left := s.reader.AvailableBytes()
+	s.behind = false
 	s.reader.SetDeadline(time.Unix(1, 0)) // in the past: read what is there, wait for nothing
 	for left > 0 {
 		err := s.reader.ReadInto(&s.record)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
+			s.behind = s.reader.AvailableBytes() > 0
 			return nil
 		case err != nil:
 			return fmt.Errorf("read ring buffer: %w", err)

@@ -67,7 +67,7 @@ type Refusal struct {
 type Collection struct {
 	TimeNs   uint64
 	OffsetNs int64 // as in Begin, measured anew
-	Snapshot bool  // every live connection was told of before this
+	Snapshot bool  // every live connection was told of before this, and the end of every other
 	Counts   []Count
 	Stages   []StageTimes   // since the collection before
 	Flows    []DatagramFlow // what was exchanged since the collection before
