@@ -74,13 +74,7 @@ func TestHealthyConnectionsAreNotBlamed(t *testing.T) {
 	assert.Len(t, o.events("network.tcp.reset"), int(resets))
 	assert.Zero(t, o.sum("network.tcp.connection.failed"))
 	assert.Empty(t, o.events("network.tcp.connection.failed"))
-	late := map[string]int64{
-		"NO_SOCKET":        client["TcpOutRsts"] + served["TcpOutRsts"],
-		"TCP_RFC7323_PAWS": client["TcpExtPAWSEstab"] + served["TcpExtPAWSEstab"],
-	}
-	for reason, drops := range o.by("network.packet.drop.reason", "network.packet.drops") {
-		assert.LessOrEqual(t, drops, late[reason], "%s: %s", reason, summary(o))
-	}
+	o.requireNoDrops(nil, client, served)
 }
 
 // Many connections that are gone before a collection could meet them.
