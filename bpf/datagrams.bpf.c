@@ -2,26 +2,28 @@
 
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
  *
- * Datagrams: how much each owner and each of its peers send each other over UDP, counted here; and what is
- * asked of and answered by port 53 of a peer, which is copied out: DNS as its clients see it.
+ * Datagrams: how much each owner and each of its peers send each other over UDP and all else that is not TCP,
+ * counted here; and what is asked of and answered by port 53 of a peer, which is copied out: DNS as its clients
+ * see it.
  *
- * Two taps, at the calls that send and receive, in the order of preference:
+ * Three taps, at the calls that send and receive, in the order of preference:
  *
- *   fexit        udp_sendmsg, udp_recvmsg and those of IPv6: run for UDP alone, and the kernel has the peer's
- *                address at hand
+ *   fexit        udp_sendmsg, udp_recvmsg and those of IPv6, of raw sockets, of ping sockets and, where its module
+ *                is there at the start, of SCTP: none runs for TCP, and the kernel has the peer's address at hand
  *   tracepoint   sock_send_length, sock_recv_length (from 6.3): run for every protocol; where a send goes is read
  *                from the system call's arguments. Where a datagram to a socket that is not connected came from
  *                is not known there yet: it is counted without its peer
+ *   kprobe       on the functions that fexit takes; they forget the arguments until the function returns
  *
- * Who is the server is known in two cases only. A socket that was connected without having been bound to a port
- * is a client: nobody could know its port before it spoke. One that was bound to a port by name is a server if it
- * was spoken to before it spoke, and from another port than its own: else the two are equals, as in NTP or
- * WireGuard.
+ * Who is the server is known in a few cases only. A UDP socket that was connected without having been bound to a
+ * port is a client: nobody could know its port before it spoke. One that was bound to a port by name is a server if
+ * it was spoken to before it spoke, and from another port than its own: else the two are equals, as in NTP or
+ * WireGuard. A socket of SCTP that listens is a server. Other protocols know no servers.
  *
  * A call is counted as one packet, also where the kernel or the device cuts it up (UDP_SEGMENT) or had put it
  * together (UDP_GRO).
  */
-#include "socket.h"
+#include "flows.h"
 #include "buffer.h"
 
 enum { SEND, RECEIVE };
@@ -30,21 +32,11 @@ enum { SEND, RECEIVE };
 #define DATAGRAM_MAX 2048 /* bytes captured, a power of two: DNS over UDP has seldom more than 1232 */
 
 /* Set by the loader. */
-volatile const __u32 count_flows = 0;
 volatile const __u32 capture_dns = 0;
 volatile const __u64 datagram_room = ~0ULL; /* bytes in the ring buffer above which datagrams are given up */
-/* Of udp_recvmsg: (sk, msg, len, noblock, flags, addr_len) up to 5.18, then without noblock; from 7.1 without
- * addr_len too. */
-volatile const __u32 udp_recvmsg_arguments = 5;
-
-/* key: owner, peer, port, role, direction; value: what was exchanged since the start. Deleted by user space when
- * it has not changed for long. Sized by the loader. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__type(key, struct flow_key);
-	__type(value, struct flow_count);
-} flows SEC(".maps");
+/* Of udp_recvmsg and the others: (sk, msg, len, noblock, flags, addr_len) up to 5.18, then without noblock; from 7.1
+ * without addr_len too. */
+volatile const __u32 recvmsg_arguments = 5;
 
 /* What is remembered of a socket that is bound to a port or not connected. */
 struct udp_socket {
@@ -81,10 +73,22 @@ struct datagram {
 	struct sock *sk;
 	struct address_pair pair; /* remote: zero if not known */
 	__u32 length;
+	__u16 protocol; /* IPPROTO_* */
 	__u8 direction; /* SEND, RECEIVE */
 	__u8 peer_known;
-	__u8 pad[2];
 };
+
+static __always_inline bool is_udp(__u16 protocol)
+{
+	return protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE;
+}
+
+/* What stands where others have ports is something else: the protocol's number in raw sockets, the identifier
+ * in those of ping. */
+static __always_inline bool has_ports(__u16 protocol)
+{
+	return is_udp(protocol) || protocol == IPPROTO_SCTP || protocol == IPPROTO_DCCP;
+}
 
 static __always_inline bool peer_from_address(struct address_pair *pair, const struct sockaddr_any *address,
 					      __u32 length)
@@ -100,9 +104,11 @@ static __always_inline bool peer_from_address(struct address_pair *pair, const s
 	return true;
 }
 
-static __always_inline bool is_connected(struct sock *sk)
+static __always_inline bool is_connected(const struct datagram *d)
 {
-	return BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_ESTABLISHED && BPF_CORE_READ(sk, __sk_common.skc_dport);
+	struct sock *sk = d->sk;
+	return BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_ESTABLISHED &&
+	       (!has_ports(d->protocol) || BPF_CORE_READ(sk, __sk_common.skc_dport));
 }
 
 static __always_inline struct udp_socket *udp_socket(const struct datagram *d)
@@ -122,34 +128,34 @@ static __always_inline struct udp_socket *udp_socket(const struct datagram *d)
 static __always_inline void count(struct datagram *d, const struct owner_ref *owner, bool connected,
 				  const struct udp_socket *state)
 {
-	struct flow_key key = {
-		.owner = *owner,
-		.protocol = IPPROTO_UDP,
-		.direction = d->direction == SEND ? DIRECTION_TRANSMIT : DIRECTION_RECEIVE,
+	struct sock *sk = d->sk;
+	struct socket_flow_key key = {
+		.flow =
+			{
+				.owner = *owner,
+				.protocol = d->protocol,
+				.direction = d->direction == SEND ? DIRECTION_TRANSMIT : DIRECTION_RECEIVE,
+			},
+		.local_port = d->pair.local_port,
 	};
-	bool bound = BPF_CORE_READ_BITFIELD_PROBED(d->sk, sk_userlocks) & SOCK_BINDPORT_LOCK;
+	bool bound = BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks) & SOCK_BINDPORT_LOCK;
+	__builtin_memcpy(key.local, d->pair.local, sizeof(key.local));
 	if (d->peer_known)
-		__builtin_memcpy(key.peer, d->pair.remote, sizeof(key.peer));
-	if (!bound && connected) {
-		key.role = ROLE_CLIENT;
-		key.port = d->pair.remote_port;
-	} else if (bound && state && state->first_direction == RECEIVE &&
-		   (!d->peer_known || d->pair.remote_port != d->pair.local_port)) {
-		key.role = ROLE_SERVER;
-		key.port = d->pair.local_port;
+		__builtin_memcpy(key.flow.peer, d->pair.remote, sizeof(key.flow.peer));
+	if (is_udp(d->protocol)) {
+		if (!bound && connected) {
+			key.flow.role = ROLE_CLIENT;
+			key.flow.port = d->pair.remote_port;
+		} else if (bound && state && state->first_direction == RECEIVE &&
+			   (!d->peer_known || d->pair.remote_port != d->pair.local_port)) {
+			key.flow.role = ROLE_SERVER;
+			key.flow.port = d->pair.local_port;
+		}
+	} else if (d->protocol == IPPROTO_SCTP && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_LISTEN) {
+		key.flow.role = ROLE_SERVER;
+		key.flow.port = d->pair.local_port;
 	}
-	struct flow_count *value = bpf_map_lookup_elem(&flows, &key);
-	if (!value) {
-		struct flow_count zero = {};
-		bpf_map_update_elem(&flows, &key, &zero, BPF_NOEXIST);
-		value = bpf_map_lookup_elem(&flows, &key);
-	}
-	if (!value) {
-		stat_add(STAT_FLOWS_FULL);
-		return;
-	}
-	__sync_fetch_and_add(&value->bytes, d->length);
-	__sync_fetch_and_add(&value->packets, 1);
+	flow_count(&key, d->length);
 }
 
 /* The bytes of the first segments: a datagram of DNS is in one, or has its header in one of its own. */
@@ -212,32 +218,44 @@ static __always_inline void report(const struct datagram *d, const struct owner_
 		stat_kind(RECORD_DATAGRAM, STAT_SUBMITTED);
 }
 
-/* The part that both taps share: `address` is where the datagram goes to or came from, if that is known. */
-static __always_inline void datagram(struct datagram *d, const struct sockaddr_any *address, __u32 address_length,
+/* The part that all taps share: `address` is where the datagram goes to or came from, if that is known. Not inlined:
+ * there are many programs, and it is nearly all of each. */
+static __noinline void datagram(struct datagram *d, const struct sockaddr_any *address, __u32 address_length,
 				     const struct buffer *buffer)
 {
 	struct owner_ref owner = {};
-	if (!socket_owner(&owner, d->sk, false))
+	struct sock *sk = d->sk; /* BPF_CORE_READ would relocate the field of our own struct too */
+	d->protocol = BPF_CORE_READ(sk, sk_protocol);
+	if (d->protocol != IPPROTO_UDP) {
+		if (!count_flows)
+			return;
+	}
+	/* What a raw socket is given of TCP or UDP is a copy of another socket's. */
+	if (d->protocol == IPPROTO_TCP || (d->protocol == IPPROTO_UDP && BPF_CORE_READ(sk, sk_type) == SOCK_RAW))
 		return;
-	bool connected = is_connected(d->sk);
-	socket_pair(&d->pair, d->sk, false);
-	d->pair.protocol = IPPROTO_UDP;
+	if (!socket_owner(&owner, sk, false))
+		return;
+	bool connected = is_connected(d);
+	socket_pair(&d->pair, sk, false);
+	d->pair.protocol = d->protocol;
 	d->peer_known = connected;
 	if (peer_from_address(&d->pair, address, address_length))
 		d->peer_known = 1;
-	if (!d->peer_known) {
+	if (!d->peer_known)
 		__builtin_memset(d->pair.remote, 0, sizeof(d->pair.remote));
+	if (!has_ports(d->protocol))
+		d->pair.local_port = 0;
+	if (!has_ports(d->protocol) || !d->peer_known)
 		d->pair.remote_port = 0;
-	}
 	if (!ports_in_scope(d->pair.local_port, d->pair.remote_port))
 		return;
 	owner.tgid = bpf_get_current_pid_tgid() >> 32;
 	struct udp_socket *state = NULL;
-	if (!connected || BPF_CORE_READ_BITFIELD_PROBED(d->sk, sk_userlocks) & SOCK_BINDPORT_LOCK)
+	if (is_udp(d->protocol) && (!connected || BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks) & SOCK_BINDPORT_LOCK))
 		state = udp_socket(d);
 	if (count_flows)
 		count(d, &owner, connected, state);
-	if (!capture_dns)
+	if (!capture_dns || d->protocol != IPPROTO_UDP)
 		return;
 	if (d->pair.remote_port == DNS_PORT) {
 		if (state && d->direction == SEND)
@@ -276,16 +294,13 @@ static __always_inline __u32 message_address(struct msghdr *msg, int direction, 
 	return length;
 }
 
-/* Of a socket of either family that sends to an IPv4 address. */
-SEC("fexit/udp_sendmsg")
-int BPF_PROG(udp_sendmsg_exit, struct sock *sk, struct msghdr *msg, size_t size, int result)
+static __always_inline void sent(struct sock *sk, struct msghdr *msg, int result)
 {
 	struct sockaddr_any address = {};
 	if (result < 0)
-		return 0;
+		return;
 	__u32 length = message_address(msg, SEND, &address);
 	message(sk, msg, SEND, 0, result, &address, length);
-	return 0;
 }
 
 static __always_inline bool is_v4_mapped(const __u8 address[16])
@@ -294,68 +309,183 @@ static __always_inline bool is_v4_mapped(const __u8 address[16])
 	return !words[0] && !words[1] && words[2] == bpf_htonl(0xffff);
 }
 
-SEC("fexit/udpv6_sendmsg")
-int BPF_PROG(udpv6_sendmsg_exit, struct sock *sk, struct msghdr *msg, size_t size, int result)
+static __always_inline void sent_v6(struct sock *sk, struct msghdr *msg, int result)
 {
 	struct sockaddr_any address = {};
 	struct in6_addr remote;
 	if (result < 0)
-		return 0;
+		return;
 	/* To an IPv4 address it has gone through udp_sendmsg. Older kernels leave in the message the address that
 	 * they made for that. */
 	__u32 length = message_address(msg, SEND, &address);
 	if (length) {
 		if (address.family == AF_INET || is_v4_mapped(address.v6))
-			return 0;
+			return;
 	} else if (BPF_CORE_READ(msg, msg_name)) {
-		return 0;
+		return;
 	} else {
 		BPF_CORE_READ_INTO(&remote, sk, __sk_common.skc_v6_daddr);
 		if (is_v4_mapped((__u8 *)&remote))
-			return 0;
+			return;
 	}
 	message(sk, msg, SEND, 0, result, &address, length);
-	return 0;
 }
 
-static __always_inline int received(__u64 *ctx)
+static __always_inline void received(struct sock *sk, struct msghdr *msg, int flags, int result)
 {
 	struct sockaddr_any address = {};
-	int flags, result;
-	/* The barriers keep the compiler from choosing an offset at run time, which the verifier refuses. */
-	if (udp_recvmsg_arguments == 6) {
-		flags = ctx[4];
-		result = ctx[6];
-		barrier_var(result);
-	} else if (udp_recvmsg_arguments == 5) {
-		flags = ctx[3];
-		result = ctx[5];
-		barrier_var(result);
-	} else {
-		flags = ctx[3];
-		result = ctx[4];
-		barrier_var(result);
-	}
-	barrier_var(flags);
 	if (result <= 0 || flags & (MSG_PEEK | MSG_ERRQUEUE))
-		return 0;
-	struct msghdr *msg = (struct msghdr *)ctx[1];
+		return;
 	__u32 length = message_address(msg, RECEIVE, &address);
-	message((struct sock *)ctx[0], msg, RECEIVE, flags, result, &address, length);
+	message(sk, msg, RECEIVE, flags, result, &address, length);
+}
+
+/* SCTP hands over what happened to an association as it does data. */
+static __always_inline void received_sctp(struct sock *sk, struct msghdr *msg, int flags, int result)
+{
+	if (!(BPF_CORE_READ(msg, msg_flags) & MSG_NOTIFICATION))
+		received(sk, msg, flags, result);
+}
+
+#define FEXIT_SENT(function, handler)                                                                                  \
+	SEC("fexit/" #function)                                                                                        \
+	int BPF_PROG(function##_exit, struct sock *sk, struct msghdr *msg, size_t size, int result)                    \
+	{                                                                                                              \
+		handler(sk, msg, result);                                                                              \
+		return 0;                                                                                              \
+	}
+
+FEXIT_SENT(udp_sendmsg, sent) /* of a socket of either family that sends to an IPv4 address */
+FEXIT_SENT(udpv6_sendmsg, sent_v6)
+FEXIT_SENT(raw_sendmsg, sent)
+FEXIT_SENT(rawv6_sendmsg, sent)
+FEXIT_SENT(ping_v4_sendmsg, sent)
+FEXIT_SENT(ping_v6_sendmsg, sent)
+FEXIT_SENT(sctp_sendmsg, sent)
+
+/* The barriers keep the compiler from choosing an offset at run time, which the verifier refuses. */
+#define FEXIT_RECEIVED(function, handler)                                                                              \
+	SEC("fexit/" #function)                                                                                        \
+	int function##_exit(__u64 *ctx)                                                                                \
+	{                                                                                                              \
+		int flags, result;                                                                                     \
+		if (recvmsg_arguments == 6) {                                                                          \
+			flags = ctx[4];                                                                                \
+			result = ctx[6];                                                                               \
+			barrier_var(result);                                                                           \
+		} else if (recvmsg_arguments == 5) {                                                                   \
+			flags = ctx[3];                                                                                \
+			result = ctx[5];                                                                               \
+			barrier_var(result);                                                                           \
+		} else {                                                                                               \
+			flags = ctx[3];                                                                                \
+			result = ctx[4];                                                                               \
+			barrier_var(result);                                                                           \
+		}                                                                                                      \
+		barrier_var(flags);                                                                                    \
+		handler((struct sock *)ctx[0], (struct msghdr *)ctx[1], flags, result);                                \
+		return 0;                                                                                              \
+	}
+
+FEXIT_RECEIVED(udp_recvmsg, received)
+FEXIT_RECEIVED(udpv6_recvmsg, received)
+FEXIT_RECEIVED(raw_recvmsg, received)
+FEXIT_RECEIVED(rawv6_recvmsg, received)
+FEXIT_RECEIVED(ping_recvmsg, received) /* of both families */
+FEXIT_RECEIVED(sctp_recvmsg, received_sctp)
+
+/* Kprobes: the arguments are gone when the function returns. */
+struct pending_datagram {
+	struct sock *sk;
+	struct msghdr *msg;
+	__u32 flags;
+	__u32 pad;
+};
+
+/* UDP over IPv6 calls that over IPv4 for what goes there; none of the others calls another. */
+enum { FUNCTION_ANY, FUNCTION_UDPV6 };
+
+/* key: thread, direction and FUNCTION_* in the lowest bits of the upper half; value: the call it is in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, struct pending_datagram);
+} pending_datagrams SEC(".maps");
+
+static __always_inline __u64 pending_key(int direction, int function)
+{
+	return (bpf_get_current_pid_tgid() & 0xffffffff) | (__u64)(direction | function << 1) << 32;
+}
+
+static __always_inline int call_started(struct pt_regs *regs, int direction, int function)
+{
+	struct pending_datagram call = {
+		.sk = (struct sock *)PT_REGS_PARM1_CORE(regs),
+		.msg = (struct msghdr *)PT_REGS_PARM2_CORE(regs),
+	};
+	__u64 key = pending_key(direction, function);
+	if (!netns_in_scope(socket_netns(call.sk, false)))
+		return 0;
+	if (direction == RECEIVE)
+		call.flags = recvmsg_arguments == 6 ? PT_REGS_PARM5_CORE(regs) : PT_REGS_PARM4_CORE(regs);
+	/* The kernel keeps track of so many returns at a time and forgets those beyond (kretprobe's maxactive). */
+	if (bpf_map_update_elem(&pending_datagrams, &key, &call, BPF_NOEXIST)) {
+		bpf_map_update_elem(&pending_datagrams, &key, &call, BPF_ANY);
+		if (capture_dns) {
+			stat_kind(RECORD_DATAGRAM, STAT_SEEN);
+			stat_kind(RECORD_DATAGRAM, STAT_LOST);
+		}
+	}
 	return 0;
 }
 
-SEC("fexit/udp_recvmsg")
-int udp_recvmsg_exit(__u64 *ctx)
+static __always_inline bool call_returned(struct pending_datagram *call, int direction, int function)
 {
-	return received(ctx);
+	__u64 key = pending_key(direction, function);
+	struct pending_datagram *pending = bpf_map_lookup_elem(&pending_datagrams, &key);
+	if (!pending)
+		return false;
+	*call = *pending;
+	bpf_map_delete_elem(&pending_datagrams, &key);
+	return true;
 }
 
-SEC("fexit/udpv6_recvmsg")
-int udpv6_recvmsg_exit(__u64 *ctx)
-{
-	return received(ctx);
-}
+#define KPROBE_SENT(function, which, handler)                                                                          \
+	SEC("kprobe/" #function)                                                                                       \
+	int function##_enter(struct pt_regs *regs)                                                                     \
+	{                                                                                                              \
+		return call_started(regs, SEND, which);                                                                \
+	}                                                                                                              \
+	SEC("kretprobe/" #function)                                                                                    \
+	int function##_return(struct pt_regs *regs)                                                                    \
+	{                                                                                                              \
+		struct pending_datagram call;                                                                          \
+		if (call_returned(&call, SEND, which))                                                                 \
+			handler(call.sk, call.msg, PT_REGS_RC_CORE(regs));                                             \
+		return 0;                                                                                              \
+	}
+
+#define KPROBE_RECEIVED(function, handler)                                                                             \
+	SEC("kprobe/" #function)                                                                                       \
+	int function##_enter(struct pt_regs *regs)                                                                     \
+	{                                                                                                              \
+		return call_started(regs, RECEIVE, FUNCTION_ANY);                                                      \
+	}                                                                                                              \
+	SEC("kretprobe/" #function)                                                                                    \
+	int function##_return(struct pt_regs *regs)                                                                    \
+	{                                                                                                              \
+		struct pending_datagram call;                                                                          \
+		if (call_returned(&call, RECEIVE, FUNCTION_ANY))                                                       \
+			handler(call.sk, call.msg, call.flags, PT_REGS_RC_CORE(regs));                                 \
+		return 0;                                                                                              \
+	}
+
+/* Of all functions there is one program, whichever of them it is attached to. */
+KPROBE_SENT(udp_sendmsg, FUNCTION_ANY, sent)
+KPROBE_SENT(udpv6_sendmsg, FUNCTION_UDPV6, sent_v6)
+KPROBE_RECEIVED(udp_recvmsg, received)
+KPROBE_RECEIVED(sctp_recvmsg, received_sctp)
 
 /* Tracepoints: the message is that of the system call the task is in, if that is a call on this socket. */
 
@@ -453,7 +583,9 @@ static __always_inline void user_message(struct buffer *buffer, struct user_msgh
 
 static __always_inline int socket_call(struct sock *sk, int direction, int flags, int result)
 {
-	if (sk->sk_protocol != IPPROTO_UDP ||
+	/* Beyond 8 bits are those that send over others: MPTCP, whose subflows are of TCP, and SMC. */
+	if (sk->sk_protocol == IPPROTO_TCP || sk->sk_protocol > 255 ||
+	    (!count_flows && sk->sk_protocol != IPPROTO_UDP) ||
 	    (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6) ||
 	    !netns_in_scope(socket_netns(sk, true)))
 		return 0;

@@ -19,19 +19,40 @@ const (
 	DatagramsMapBatches             = "batches"
 	DatagramsMapDatagramScratch     = "datagram_scratch"
 	DatagramsMapFlows               = "flows"
+	DatagramsMapPendingDatagrams    = "pending_datagrams"
 	DatagramsMapRecords             = "records"
 	DatagramsMapScratch             = "scratch"
+	DatagramsMapSocketFlows         = "socket_flows"
 	DatagramsMapStats               = "stats"
 	DatagramsMapUdpSockets          = "udp_sockets"
 	DatagramsProgDatagramReceived   = "datagram_received"
 	DatagramsProgDatagramSent       = "datagram_sent"
+	DatagramsProgPingRecvmsgExit    = "ping_recvmsg_exit"
+	DatagramsProgPingV4SendmsgExit  = "ping_v4_sendmsg_exit"
+	DatagramsProgPingV6SendmsgExit  = "ping_v6_sendmsg_exit"
+	DatagramsProgRawRecvmsgExit     = "raw_recvmsg_exit"
+	DatagramsProgRawSendmsgExit     = "raw_sendmsg_exit"
+	DatagramsProgRawv6RecvmsgExit   = "rawv6_recvmsg_exit"
+	DatagramsProgRawv6SendmsgExit   = "rawv6_sendmsg_exit"
+	DatagramsProgSctpRecvmsgEnter   = "sctp_recvmsg_enter"
+	DatagramsProgSctpRecvmsgExit    = "sctp_recvmsg_exit"
+	DatagramsProgSctpRecvmsgReturn  = "sctp_recvmsg_return"
+	DatagramsProgSctpSendmsgExit    = "sctp_sendmsg_exit"
+	DatagramsProgUdpRecvmsgEnter    = "udp_recvmsg_enter"
 	DatagramsProgUdpRecvmsgExit     = "udp_recvmsg_exit"
+	DatagramsProgUdpRecvmsgReturn   = "udp_recvmsg_return"
+	DatagramsProgUdpSendmsgEnter    = "udp_sendmsg_enter"
 	DatagramsProgUdpSendmsgExit     = "udp_sendmsg_exit"
+	DatagramsProgUdpSendmsgReturn   = "udp_sendmsg_return"
 	DatagramsProgUdpv6RecvmsgExit   = "udpv6_recvmsg_exit"
+	DatagramsProgUdpv6SendmsgEnter  = "udpv6_sendmsg_enter"
 	DatagramsProgUdpv6SendmsgExit   = "udpv6_sendmsg_exit"
+	DatagramsProgUdpv6SendmsgReturn = "udpv6_sendmsg_return"
 	DatagramsVarCaptureDns          = "capture_dns"
 	DatagramsVarCountFlows          = "count_flows"
+	DatagramsVarCountFlowsBySocket  = "count_flows_by_socket"
 	DatagramsVarDatagramRoom        = "datagram_room"
+	DatagramsVarRecvmsgArguments    = "recvmsg_arguments"
 	DatagramsVarScopeCgroupCount    = "scope_cgroup_count"
 	DatagramsVarScopeCgroupId       = "scope_cgroup_id"
 	DatagramsVarScopeCgroupLevel    = "scope_cgroup_level"
@@ -41,7 +62,6 @@ const (
 	DatagramsVarScopeIncludeCount   = "scope_include_count"
 	DatagramsVarScopeNetns          = "scope_netns"
 	DatagramsVarScopeNetnsCount     = "scope_netns_count"
-	DatagramsVarUdpRecvmsgArguments = "udp_recvmsg_arguments"
 	DatagramsVarUseSkStorage        = "use_sk_storage"
 )
 
@@ -87,45 +107,65 @@ type DatagramsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DatagramsProgramSpecs struct {
-	DatagramReceived *ebpf.ProgramSpec `ebpf:"datagram_received"`
-	DatagramSent     *ebpf.ProgramSpec `ebpf:"datagram_sent"`
-	UdpRecvmsgExit   *ebpf.ProgramSpec `ebpf:"udp_recvmsg_exit"`
-	UdpSendmsgExit   *ebpf.ProgramSpec `ebpf:"udp_sendmsg_exit"`
-	Udpv6RecvmsgExit *ebpf.ProgramSpec `ebpf:"udpv6_recvmsg_exit"`
-	Udpv6SendmsgExit *ebpf.ProgramSpec `ebpf:"udpv6_sendmsg_exit"`
+	DatagramReceived   *ebpf.ProgramSpec `ebpf:"datagram_received"`
+	DatagramSent       *ebpf.ProgramSpec `ebpf:"datagram_sent"`
+	PingRecvmsgExit    *ebpf.ProgramSpec `ebpf:"ping_recvmsg_exit"`
+	PingV4SendmsgExit  *ebpf.ProgramSpec `ebpf:"ping_v4_sendmsg_exit"`
+	PingV6SendmsgExit  *ebpf.ProgramSpec `ebpf:"ping_v6_sendmsg_exit"`
+	RawRecvmsgExit     *ebpf.ProgramSpec `ebpf:"raw_recvmsg_exit"`
+	RawSendmsgExit     *ebpf.ProgramSpec `ebpf:"raw_sendmsg_exit"`
+	Rawv6RecvmsgExit   *ebpf.ProgramSpec `ebpf:"rawv6_recvmsg_exit"`
+	Rawv6SendmsgExit   *ebpf.ProgramSpec `ebpf:"rawv6_sendmsg_exit"`
+	SctpRecvmsgEnter   *ebpf.ProgramSpec `ebpf:"sctp_recvmsg_enter"`
+	SctpRecvmsgExit    *ebpf.ProgramSpec `ebpf:"sctp_recvmsg_exit"`
+	SctpRecvmsgReturn  *ebpf.ProgramSpec `ebpf:"sctp_recvmsg_return"`
+	SctpSendmsgExit    *ebpf.ProgramSpec `ebpf:"sctp_sendmsg_exit"`
+	UdpRecvmsgEnter    *ebpf.ProgramSpec `ebpf:"udp_recvmsg_enter"`
+	UdpRecvmsgExit     *ebpf.ProgramSpec `ebpf:"udp_recvmsg_exit"`
+	UdpRecvmsgReturn   *ebpf.ProgramSpec `ebpf:"udp_recvmsg_return"`
+	UdpSendmsgEnter    *ebpf.ProgramSpec `ebpf:"udp_sendmsg_enter"`
+	UdpSendmsgExit     *ebpf.ProgramSpec `ebpf:"udp_sendmsg_exit"`
+	UdpSendmsgReturn   *ebpf.ProgramSpec `ebpf:"udp_sendmsg_return"`
+	Udpv6RecvmsgExit   *ebpf.ProgramSpec `ebpf:"udpv6_recvmsg_exit"`
+	Udpv6SendmsgEnter  *ebpf.ProgramSpec `ebpf:"udpv6_sendmsg_enter"`
+	Udpv6SendmsgExit   *ebpf.ProgramSpec `ebpf:"udpv6_sendmsg_exit"`
+	Udpv6SendmsgReturn *ebpf.ProgramSpec `ebpf:"udpv6_sendmsg_return"`
 }
 
 // DatagramsMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DatagramsMapSpecs struct {
-	Batches         *ebpf.MapSpec `ebpf:"batches"`
-	DatagramScratch *ebpf.MapSpec `ebpf:"datagram_scratch"`
-	Flows           *ebpf.MapSpec `ebpf:"flows"`
-	Records         *ebpf.MapSpec `ebpf:"records"`
-	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
-	Stats           *ebpf.MapSpec `ebpf:"stats"`
-	UdpSockets      *ebpf.MapSpec `ebpf:"udp_sockets"`
+	Batches          *ebpf.MapSpec `ebpf:"batches"`
+	DatagramScratch  *ebpf.MapSpec `ebpf:"datagram_scratch"`
+	Flows            *ebpf.MapSpec `ebpf:"flows"`
+	PendingDatagrams *ebpf.MapSpec `ebpf:"pending_datagrams"`
+	Records          *ebpf.MapSpec `ebpf:"records"`
+	Scratch          *ebpf.MapSpec `ebpf:"scratch"`
+	SocketFlows      *ebpf.MapSpec `ebpf:"socket_flows"`
+	Stats            *ebpf.MapSpec `ebpf:"stats"`
+	UdpSockets       *ebpf.MapSpec `ebpf:"udp_sockets"`
 }
 
 // DatagramsVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DatagramsVariableSpecs struct {
-	CaptureDns          *ebpf.VariableSpec `ebpf:"capture_dns"`
-	CountFlows          *ebpf.VariableSpec `ebpf:"count_flows"`
-	DatagramRoom        *ebpf.VariableSpec `ebpf:"datagram_room"`
-	ScopeCgroupCount    *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
-	ScopeCgroupId       *ebpf.VariableSpec `ebpf:"scope_cgroup_id"`
-	ScopeCgroupLevel    *ebpf.VariableSpec `ebpf:"scope_cgroup_level"`
-	ScopeExclude        *ebpf.VariableSpec `ebpf:"scope_exclude"`
-	ScopeExcludeCount   *ebpf.VariableSpec `ebpf:"scope_exclude_count"`
-	ScopeInclude        *ebpf.VariableSpec `ebpf:"scope_include"`
-	ScopeIncludeCount   *ebpf.VariableSpec `ebpf:"scope_include_count"`
-	ScopeNetns          *ebpf.VariableSpec `ebpf:"scope_netns"`
-	ScopeNetnsCount     *ebpf.VariableSpec `ebpf:"scope_netns_count"`
-	UdpRecvmsgArguments *ebpf.VariableSpec `ebpf:"udp_recvmsg_arguments"`
-	UseSkStorage        *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	CaptureDns         *ebpf.VariableSpec `ebpf:"capture_dns"`
+	CountFlows         *ebpf.VariableSpec `ebpf:"count_flows"`
+	CountFlowsBySocket *ebpf.VariableSpec `ebpf:"count_flows_by_socket"`
+	DatagramRoom       *ebpf.VariableSpec `ebpf:"datagram_room"`
+	RecvmsgArguments   *ebpf.VariableSpec `ebpf:"recvmsg_arguments"`
+	ScopeCgroupCount   *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
+	ScopeCgroupId      *ebpf.VariableSpec `ebpf:"scope_cgroup_id"`
+	ScopeCgroupLevel   *ebpf.VariableSpec `ebpf:"scope_cgroup_level"`
+	ScopeExclude       *ebpf.VariableSpec `ebpf:"scope_exclude"`
+	ScopeExcludeCount  *ebpf.VariableSpec `ebpf:"scope_exclude_count"`
+	ScopeInclude       *ebpf.VariableSpec `ebpf:"scope_include"`
+	ScopeIncludeCount  *ebpf.VariableSpec `ebpf:"scope_include_count"`
+	ScopeNetns         *ebpf.VariableSpec `ebpf:"scope_netns"`
+	ScopeNetnsCount    *ebpf.VariableSpec `ebpf:"scope_netns_count"`
+	UseSkStorage       *ebpf.VariableSpec `ebpf:"use_sk_storage"`
 }
 
 // DatagramsObjects contains all objects after they have been loaded into the kernel.
@@ -148,13 +188,15 @@ func (o *DatagramsObjects) Close() error {
 //
 // It can be passed to LoadDatagramsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DatagramsMaps struct {
-	Batches         *ebpf.Map `ebpf:"batches"`
-	DatagramScratch *ebpf.Map `ebpf:"datagram_scratch"`
-	Flows           *ebpf.Map `ebpf:"flows"`
-	Records         *ebpf.Map `ebpf:"records"`
-	Scratch         *ebpf.Map `ebpf:"scratch"`
-	Stats           *ebpf.Map `ebpf:"stats"`
-	UdpSockets      *ebpf.Map `ebpf:"udp_sockets"`
+	Batches          *ebpf.Map `ebpf:"batches"`
+	DatagramScratch  *ebpf.Map `ebpf:"datagram_scratch"`
+	Flows            *ebpf.Map `ebpf:"flows"`
+	PendingDatagrams *ebpf.Map `ebpf:"pending_datagrams"`
+	Records          *ebpf.Map `ebpf:"records"`
+	Scratch          *ebpf.Map `ebpf:"scratch"`
+	SocketFlows      *ebpf.Map `ebpf:"socket_flows"`
+	Stats            *ebpf.Map `ebpf:"stats"`
+	UdpSockets       *ebpf.Map `ebpf:"udp_sockets"`
 }
 
 func (m *DatagramsMaps) Close() error {
@@ -162,8 +204,10 @@ func (m *DatagramsMaps) Close() error {
 		m.Batches,
 		m.DatagramScratch,
 		m.Flows,
+		m.PendingDatagrams,
 		m.Records,
 		m.Scratch,
+		m.SocketFlows,
 		m.Stats,
 		m.UdpSockets,
 	)
@@ -173,42 +217,77 @@ func (m *DatagramsMaps) Close() error {
 //
 // It can be passed to LoadDatagramsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DatagramsVariables struct {
-	CaptureDns          *ebpf.Variable `ebpf:"capture_dns"`
-	CountFlows          *ebpf.Variable `ebpf:"count_flows"`
-	DatagramRoom        *ebpf.Variable `ebpf:"datagram_room"`
-	ScopeCgroupCount    *ebpf.Variable `ebpf:"scope_cgroup_count"`
-	ScopeCgroupId       *ebpf.Variable `ebpf:"scope_cgroup_id"`
-	ScopeCgroupLevel    *ebpf.Variable `ebpf:"scope_cgroup_level"`
-	ScopeExclude        *ebpf.Variable `ebpf:"scope_exclude"`
-	ScopeExcludeCount   *ebpf.Variable `ebpf:"scope_exclude_count"`
-	ScopeInclude        *ebpf.Variable `ebpf:"scope_include"`
-	ScopeIncludeCount   *ebpf.Variable `ebpf:"scope_include_count"`
-	ScopeNetns          *ebpf.Variable `ebpf:"scope_netns"`
-	ScopeNetnsCount     *ebpf.Variable `ebpf:"scope_netns_count"`
-	UdpRecvmsgArguments *ebpf.Variable `ebpf:"udp_recvmsg_arguments"`
-	UseSkStorage        *ebpf.Variable `ebpf:"use_sk_storage"`
+	CaptureDns         *ebpf.Variable `ebpf:"capture_dns"`
+	CountFlows         *ebpf.Variable `ebpf:"count_flows"`
+	CountFlowsBySocket *ebpf.Variable `ebpf:"count_flows_by_socket"`
+	DatagramRoom       *ebpf.Variable `ebpf:"datagram_room"`
+	RecvmsgArguments   *ebpf.Variable `ebpf:"recvmsg_arguments"`
+	ScopeCgroupCount   *ebpf.Variable `ebpf:"scope_cgroup_count"`
+	ScopeCgroupId      *ebpf.Variable `ebpf:"scope_cgroup_id"`
+	ScopeCgroupLevel   *ebpf.Variable `ebpf:"scope_cgroup_level"`
+	ScopeExclude       *ebpf.Variable `ebpf:"scope_exclude"`
+	ScopeExcludeCount  *ebpf.Variable `ebpf:"scope_exclude_count"`
+	ScopeInclude       *ebpf.Variable `ebpf:"scope_include"`
+	ScopeIncludeCount  *ebpf.Variable `ebpf:"scope_include_count"`
+	ScopeNetns         *ebpf.Variable `ebpf:"scope_netns"`
+	ScopeNetnsCount    *ebpf.Variable `ebpf:"scope_netns_count"`
+	UseSkStorage       *ebpf.Variable `ebpf:"use_sk_storage"`
 }
 
 // DatagramsPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadDatagramsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DatagramsPrograms struct {
-	DatagramReceived *ebpf.Program `ebpf:"datagram_received"`
-	DatagramSent     *ebpf.Program `ebpf:"datagram_sent"`
-	UdpRecvmsgExit   *ebpf.Program `ebpf:"udp_recvmsg_exit"`
-	UdpSendmsgExit   *ebpf.Program `ebpf:"udp_sendmsg_exit"`
-	Udpv6RecvmsgExit *ebpf.Program `ebpf:"udpv6_recvmsg_exit"`
-	Udpv6SendmsgExit *ebpf.Program `ebpf:"udpv6_sendmsg_exit"`
+	DatagramReceived   *ebpf.Program `ebpf:"datagram_received"`
+	DatagramSent       *ebpf.Program `ebpf:"datagram_sent"`
+	PingRecvmsgExit    *ebpf.Program `ebpf:"ping_recvmsg_exit"`
+	PingV4SendmsgExit  *ebpf.Program `ebpf:"ping_v4_sendmsg_exit"`
+	PingV6SendmsgExit  *ebpf.Program `ebpf:"ping_v6_sendmsg_exit"`
+	RawRecvmsgExit     *ebpf.Program `ebpf:"raw_recvmsg_exit"`
+	RawSendmsgExit     *ebpf.Program `ebpf:"raw_sendmsg_exit"`
+	Rawv6RecvmsgExit   *ebpf.Program `ebpf:"rawv6_recvmsg_exit"`
+	Rawv6SendmsgExit   *ebpf.Program `ebpf:"rawv6_sendmsg_exit"`
+	SctpRecvmsgEnter   *ebpf.Program `ebpf:"sctp_recvmsg_enter"`
+	SctpRecvmsgExit    *ebpf.Program `ebpf:"sctp_recvmsg_exit"`
+	SctpRecvmsgReturn  *ebpf.Program `ebpf:"sctp_recvmsg_return"`
+	SctpSendmsgExit    *ebpf.Program `ebpf:"sctp_sendmsg_exit"`
+	UdpRecvmsgEnter    *ebpf.Program `ebpf:"udp_recvmsg_enter"`
+	UdpRecvmsgExit     *ebpf.Program `ebpf:"udp_recvmsg_exit"`
+	UdpRecvmsgReturn   *ebpf.Program `ebpf:"udp_recvmsg_return"`
+	UdpSendmsgEnter    *ebpf.Program `ebpf:"udp_sendmsg_enter"`
+	UdpSendmsgExit     *ebpf.Program `ebpf:"udp_sendmsg_exit"`
+	UdpSendmsgReturn   *ebpf.Program `ebpf:"udp_sendmsg_return"`
+	Udpv6RecvmsgExit   *ebpf.Program `ebpf:"udpv6_recvmsg_exit"`
+	Udpv6SendmsgEnter  *ebpf.Program `ebpf:"udpv6_sendmsg_enter"`
+	Udpv6SendmsgExit   *ebpf.Program `ebpf:"udpv6_sendmsg_exit"`
+	Udpv6SendmsgReturn *ebpf.Program `ebpf:"udpv6_sendmsg_return"`
 }
 
 func (p *DatagramsPrograms) Close() error {
 	return _DatagramsClose(
 		p.DatagramReceived,
 		p.DatagramSent,
+		p.PingRecvmsgExit,
+		p.PingV4SendmsgExit,
+		p.PingV6SendmsgExit,
+		p.RawRecvmsgExit,
+		p.RawSendmsgExit,
+		p.Rawv6RecvmsgExit,
+		p.Rawv6SendmsgExit,
+		p.SctpRecvmsgEnter,
+		p.SctpRecvmsgExit,
+		p.SctpRecvmsgReturn,
+		p.SctpSendmsgExit,
+		p.UdpRecvmsgEnter,
 		p.UdpRecvmsgExit,
+		p.UdpRecvmsgReturn,
+		p.UdpSendmsgEnter,
 		p.UdpSendmsgExit,
+		p.UdpSendmsgReturn,
 		p.Udpv6RecvmsgExit,
+		p.Udpv6SendmsgEnter,
 		p.Udpv6SendmsgExit,
+		p.Udpv6SendmsgReturn,
 	)
 }
 

@@ -60,6 +60,9 @@ enum {
 	AF_INET6 = 10,
 	IPPROTO_TCP = 6,
 	IPPROTO_UDP = 17,
+	IPPROTO_DCCP = 33,
+	IPPROTO_SCTP = 132,
+	IPPROTO_UDPLITE = 136,
 	IPPROTO_MPTCP = 262,
 	ETH_P_IP = 0x0800,
 	ETH_P_IPV6 = 0x86dd,
@@ -67,6 +70,8 @@ enum {
 	MSG_TRUNC = 0x20,
 	MSG_DONTWAIT = 0x40,
 	MSG_ERRQUEUE = 0x2000,
+	MSG_NOTIFICATION = 0x8000, /* of SCTP */
+	SOCK_RAW = 3,
 	O_NONBLOCK = 00004000,
 	S_IFMT = 0170000,
 	S_IFSOCK = 0140000,
@@ -219,6 +224,7 @@ typedef struct {
 struct sock {
 	struct sock_common __sk_common;
 	socket_lock_t sk_lock;
+	u16 sk_type;
 	u16 sk_protocol;
 	u8 sk_shutdown;
 	u8 sk_userlocks : 4;

@@ -42,4 +42,5 @@ EXPORT(struct, listener_record);
 EXPORT(struct, queue_bytes);
 EXPORT(struct, datagram_record);
 EXPORT(struct, flow_key);
+EXPORT(struct, socket_flow_key);
 EXPORT(struct, flow_count);

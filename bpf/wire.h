@@ -338,6 +338,14 @@ struct flow_key {
 	__u8 pad[3];
 };
 
+/* The same of one socket. */
+struct socket_flow_key {
+	struct flow_key flow;
+	__u8 local[16];
+	__u16 local_port;
+	__u8 pad[6];
+};
+
 struct flow_count {
 	__u64 bytes;
 	__u64 packets;

@@ -78,6 +78,7 @@ func engineConfig(c *Config, version string) engine.Config {
 	if c.Flows.Enabled {
 		if c.Flows.NAT.Enabled {
 			out.Probe.NAT = c.Flows.NAT.NetworkNamespaces
+			out.Probe.Datagrams.BySocket = true
 		}
 		out.OTLP.Flows = &conn.FlowLimits{PerOwner: c.Flows.MaxPerOwner, Total: c.Flows.Max}
 	}

@@ -17,9 +17,18 @@ func (t *Table) Datagrams(flows []wire.DatagramFlow, timeNs uint64) {
 		if peer == netip.IPv6Unspecified() {
 			peer = netip.Addr{}
 		}
-		flow := t.flows.Of(t.resolver.Resolve(key.Owner, "", timeNs), FlowKey{
-			Peer: peer, Port: key.Port, Role: key.Role, Protocol: key.Protocol,
-		}, uint64(int64(t.sinceNs)+t.offsetNs))
+		of := FlowKey{Peer: peer, Port: key.Port, Role: key.Role, Protocol: key.Protocol}
+		if flows[i].Local.IsValid() {
+			t.translate(&of, socketPair(&flows[i]))
+		}
+		flow := t.flows.Of(t.resolver.Resolve(key.Owner, "", timeNs), of, uint64(int64(t.sinceNs)+t.offsetNs))
 		flow.Add(key.Direction, flows[i].Count.Bytes, flows[i].Count.Packets)
+	}
+}
+
+func socketPair(flow *wire.DatagramFlow) *wire.AddressPair {
+	return &wire.AddressPair{
+		Local: flow.Local.Addr().As16(), LocalPort: flow.Local.Port(),
+		Remote: flow.Key.Peer, RemotePort: flow.Key.Port, Protocol: flow.Key.Protocol,
 	}
 }

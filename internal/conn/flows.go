@@ -135,15 +135,22 @@ func (t *Table) flowKey(c *Connection) FlowKey {
 	switch c.role {
 	case wire.RoleClient:
 		key.Port = c.Remote().Port()
-		if translation := t.options.Translation; translation != nil && c.pair.LocalPort != 0 {
-			if backend, ok := translation(&c.pair); ok {
-				key.Dialled, key.Peer, key.PeerPort = key.Peer, backend.Addr(), backend.Port()
-			}
-		}
+		t.translate(&key, &c.pair)
 	case wire.RoleServer:
 		key.Port = c.Local().Port()
 	}
 	return key
+}
+
+// translate names the peer that a client was sent to, if that is another than it asked for.
+func (t *Table) translate(key *FlowKey, pair *wire.AddressPair) {
+	translation := t.options.Translation
+	if translation == nil || pair.LocalPort == 0 {
+		return
+	}
+	if backend, ok := translation(pair); ok {
+		key.Dialled, key.Peer, key.PeerPort = key.Peer, backend.Addr(), backend.Port()
+	}
 }
 
 // join puts c into its flow.

@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
@@ -107,21 +108,18 @@ func errnoName(errno uint32) string {
 	}
 }
 
+// transports are the protocols that have a name here, of IANA's protocol numbers.
+var transports = map[uint8]string{
+	1: "icmp", 2: "igmp", 4: "ipip", 6: "tcp", 17: "udp", 33: "dccp", 41: "ipv6", 47: "gre", 50: "esp", 51: "ah",
+	58: "icmpv6", 89: "ospf", 103: "pim", 112: "vrrp", 115: "l2tp", 132: "sctp", 136: "udplite", 255: "raw",
+}
+
+// transport is the name of a protocol, its number where it has none, and empty for zero.
 func transport(protocol uint8) string {
-	switch protocol {
-	case 1:
-		return "icmp"
-	case 6:
-		return "tcp"
-	case 17:
-		return "udp"
-	case 58:
-		return "icmpv6"
-	case 132:
-		return "sctp"
-	default:
-		return ""
+	if name, ok := transports[protocol]; ok || protocol == 0 {
+		return name
 	}
+	return strconv.Itoa(int(protocol))
 }
 
 const tcpACK = 0x10 // RFC 9293 section 3.1

@@ -49,10 +49,8 @@ func (s *source) collect(handler wire.Handler) {
 	var err error
 	collection.Stages, err = s.stages.read(&collection.Stats.Stages)
 	s.complain("read stages", err)
-	if m := s.loader.shared("flows"); m != nil && s.config.Datagrams.Flows {
-		s.complain("read flows", s.flows.read(m))
-		collection.Flows = s.flows.flows
-	}
+	collection.Flows, err = s.readFlows()
+	s.complain("read flows", err)
 	collection.Softirqs, err = s.softirqs.read()
 	s.complain("read softirqs", err)
 	s.complain("read statistics", s.readStats(&collection.Stats))

@@ -63,9 +63,10 @@ type Counters struct {
 	SkipHostDevices []string // patterns of devices of the host's namespace to leave out
 }
 
-// Datagrams configures what is looked at of UDP.
+// Datagrams configures what is looked at of UDP and other protocols than TCP.
 type Datagrams struct {
 	Flows    bool // count what is exchanged with each peer
+	BySocket bool // tell the sockets of UDP's clients apart, so that it can be asked what became of their destinations
 	DNS      bool // copy what is asked of port 53, and answered
-	MaxFlows int  // entries of the map in which flows are counted; 0: 16384
+	MaxFlows int  // entries of each of the maps in which flows are counted; 0: 16384
 }

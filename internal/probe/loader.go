@@ -114,6 +114,7 @@ func (l *loader) load(c capability, h hook) (*served, error) {
 		wanted[a.program] = spec.Programs[a.program]
 	}
 	spec.Programs = wanted
+	dropUnusedMaps(spec)
 	if err := l.setConstants(spec, h.byAddress, c.constants, h.constants); err != nil {
 		return nil, err
 	}
@@ -142,6 +143,21 @@ func (l *loader) load(c capability, h hook) (*served, error) {
 	return loaded, nil
 }
 
+// dropUnusedMaps keeps maps from taking memory that only other hooks' programs use. The reader wants two in any case.
+func dropUnusedMaps(spec *ebpf.CollectionSpec) {
+	used := map[string]bool{"records": true, "stats": true}
+	for _, program := range spec.Programs {
+		for i := range program.Instructions {
+			if instruction := &program.Instructions[i]; instruction.IsLoadFromMap() {
+				used[instruction.Reference()] = true
+			}
+		}
+	}
+	maps.DeleteFunc(spec.Maps, func(name string, _ *ebpf.MapSpec) bool {
+		return !used[name] && !strings.HasPrefix(name, ".") // constants
+	})
+}
+
 func (l *loader) setConstants(spec *ebpf.CollectionSpec, byAddress bool, own ...map[string]any) error {
 	constants := map[string]any{"use_sk_storage": boolean(!byAddress && !l.byAddress)}
 	maps.Copy(constants, l.constants)
@@ -165,7 +181,7 @@ func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress bool) (*ebpf.Map, error
 	switch spec.Name {
 	case "records":
 		spec.MaxEntries = uint32(l.config.RingBytes)
-	case "flows":
+	case "flows", "socket_flows":
 		spec.MaxEntries = uint32(l.config.Datagrams.MaxFlows)
 	case "scratch", "datagram_scratch":
 		cpus, err := ebpf.PossibleCPU()

@@ -41,6 +41,8 @@ var keyedBy = map[string]string{
 	"stage_sockets_by_address": "socket",
 	"stage_clock":              "nothing, a number",
 	"flows":                    "owner and peer",
+	"socket_flows":             "socket and peer",
+	"pending_datagrams":        "thread",
 	"udp_sockets":              "socket",
 	"datagram_scratch":         "CPU",
 	"batches":                  "thread",
@@ -129,11 +131,12 @@ func TestEveryProgramIsReachedThroughAHook(t *testing.T) {
 	} {
 		served[name] = true
 	}
-	for _, h := range datagramHooks {
-		for _, a := range h.programs {
+	for _, f := range []functions{udpFunctions, rawFunctions, sctpFunctions} {
+		for _, a := range slices.Concat(f.fexit(), f.kprobes()) {
 			served[a.program] = true
 		}
 	}
+	served["datagram_sent"], served["datagram_received"] = true, true
 	for object, spec := range objects(t) {
 		for name := range spec.Programs {
 			assert.True(t, served[name], "%s of %s is used by no hook", name, object)

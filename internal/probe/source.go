@@ -42,14 +42,15 @@ type source struct {
 	facts    *facts
 	closing  sync.Once
 
-	startNs  uint64
-	offsetNs int64
-	counts   countTable
-	flows    flowTable
-	failing  map[string]bool // parts of the last collection that could not be read
-	record   ringbuf.Record  // reused
-	behind   bool            // records that had begun when the ring buffer was last read could not be
-	unknown  sync.Once       // a record could not be decoded
+	startNs     uint64
+	offsetNs    int64
+	counts      countTable
+	flows       flowTable[wire.FlowKey]
+	socketFlows flowTable[wire.SocketFlowKey]
+	failing     map[string]bool // parts of the last collection that could not be read
+	record      ringbuf.Record  // reused
+	behind      bool            // records that had begun when the ring buffer was last read could not be
+	unknown     sync.Once       // a record could not be decoded
 }
 
 // Open loads and attaches everything that config asks for: from its return on nothing is missed, as long as
@@ -81,10 +82,12 @@ func open(config Config, logger *zap.Logger) (wire.Source, error) {
 	}
 	config.addLimits(constants)
 	s := &source{
-		config: config,
-		logger: logger,
-		loader: newLoader(config, types, constants),
-		facts:  newFacts(config.Kernel),
+		config:      config,
+		logger:      logger,
+		loader:      newLoader(config, types, constants),
+		facts:       newFacts(config.Kernel),
+		flows:       peerFlows(),
+		socketFlows: socketFlows(),
 	}
 	s.config.Kernel = nil // from here on it is the loader's alone, which forgets it
 	if err := s.load(types); err != nil {
@@ -133,7 +136,10 @@ func (s *source) load(types kernelTypes) error {
 		}
 	}
 	if s.config.Datagrams.Flows || s.config.Datagrams.DNS {
-		l.serve(datagrams(s.config, types))
+		served := l.serve(datagrams(s.config, types))
+		if served != nil && served.hook.name != datagramTracepoints && s.config.Datagrams.Flows && hasSCTP(types) {
+			l.serve(sctp(s.config, types))
+		}
 	}
 	if s.config.Drops.Enabled {
 		l.serve(drops(newNoise(types.enum("skb_drop_reason"), s.facts.Lookup)))

@@ -181,7 +181,10 @@ func tryAlone(t *testing.T, types kernelTypes, c capability, h hook, state strin
 		return nil, err
 	}
 	var programs []report.Program
-	for _, a := range h.programs {
+	for i, a := range h.programs {
+		if slices.ContainsFunc(h.programs[:i], func(other attachment) bool { return other.program == a.program }) {
+			continue // one program of several attachments
+		}
 		program, err := spent(tried.programs[a.program].VerifierLog)
 		require.NoError(t, err, a.program)
 		program.Capability, program.Hook, program.State, program.Name = c.name, h.name, state, a.program

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -95,6 +96,12 @@ func script(handler wire.Handler) {
 	for i := range 3 {
 		collection.Flows = append(collection.Flows, wire.DatagramFlow{
 			Key: wire.FlowKey{Port: uint16(i), Protocol: 17, Owner: wire.OwnerRef{TGID: 4}}, Count: wire.FlowCount{Bytes: 1 << 40, Packets: 2},
+		})
+	}
+	for _, local := range []string{"192.0.2.1:40000", "[2001:db8::1]:65535"} {
+		collection.Flows = append(collection.Flows, wire.DatagramFlow{
+			Key:   wire.FlowKey{Port: 53, Protocol: 17, Owner: wire.OwnerRef{TGID: 4}, Peer: [16]uint8{1, 2, 3}},
+			Count: wire.FlowCount{Bytes: 7, Packets: 1}, Local: netip.MustParseAddrPort(local),
 		})
 	}
 	handler.Collect(collection)

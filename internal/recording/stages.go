@@ -13,6 +13,7 @@ const (
 	partNamespaces
 	partFlows
 	partSoftirqs
+	partSocketFlows
 )
 
 func appendPart(b []byte, tag byte, body []byte) []byte {
@@ -35,6 +36,8 @@ func (d *decoder) parts(c *wire.Collection) {
 			decodeFlows(&part, c)
 		case partSoftirqs:
 			decodeSoftirqs(&part, c)
+		case partSocketFlows:
+			decodeSocketFlows(&part, c)
 		default:
 			continue
 		}

@@ -87,6 +87,7 @@ type Count struct {
 type DatagramFlow struct {
 	Key   FlowKey
 	Count FlowCount
+	Local netip.AddrPort // of a client's socket; not valid where the flow is not of one socket
 }
 
 // KernelStats are the kernel half's own books: for each record kind

@@ -371,6 +371,18 @@ type SlowEvent struct {
 // SlowEventSize is the size of struct slow_event in the kernel, in bytes.
 const SlowEventSize = 304
 
+// SocketFlowKey is struct socket_flow_key of bpf/wire.h.
+type SocketFlowKey struct {
+	_         structs.HostLayout
+	Flow      FlowKey
+	Local     [16]uint8
+	LocalPort uint16
+	Pad       [6]uint8
+}
+
+// SocketFlowKeySize is the size of struct socket_flow_key in the kernel, in bytes.
+const SocketFlowKeySize = 64
+
 // StageBlock is struct stage_block of bpf/wire.h.
 type StageBlock struct {
 	_      structs.HostLayout

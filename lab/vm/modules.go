@@ -20,7 +20,7 @@ var wantedModules = strings.Fields(`
 	veth bridge br_netfilter dummy tun ifb macvlan ipvlan vxlan 8021q
 	sch_netem sch_tbf sch_fq sch_fq_codel sch_htb sch_prio sch_ingress
 	cls_bpf cls_u32 cls_matchall act_mirred act_gact act_bpf
-	tcp_bbr tcp_diag udp_diag unix_diag ?tls ?gcm ?ctr ?ghash_generic
+	tcp_bbr tcp_diag udp_diag unix_diag sctp ip_vs ip_vs_rr ?tls ?gcm ?ctr ?ghash_generic
 	nf_conntrack nf_nat nf_conntrack_netlink nf_reject_ipv4 nf_reject_ipv6
 	nf_tables ?nft_counter nft_ct nft_nat nft_masq nft_redir nft_chain_nat ?nft_objref nft_hash
 	nft_reject nft_reject_ipv4 nft_reject_ipv6 nft_reject_inet
