@@ -26,6 +26,10 @@ func runChild(role string) int {
 		err = serveUntilKilled(os.Args[1], os.Args[2])
 	case "open":
 		err = openAndClose(os.Args[1])
+	case "memory-server":
+		err = serveManyOwners(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
+	case "memory-client":
+		err = askManyOwners(os.Args[1], os.Args[2], os.Args[3])
 	default:
 		err = fmt.Errorf("no role %q", role)
 	}

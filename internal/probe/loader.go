@@ -143,9 +143,10 @@ func (l *loader) load(c capability, h hook) (*served, error) {
 	return loaded, nil
 }
 
-// dropUnusedMaps keeps maps from taking memory that only other hooks' programs use. The reader wants two in any case.
+// dropUnusedMaps keeps maps from taking memory that only other hooks' programs use. Some are read or iterated over
+// without a program that names them.
 func dropUnusedMaps(spec *ebpf.CollectionSpec) {
-	used := map[string]bool{"records": true, "stats": true}
+	used := map[string]bool{"records": true, "stats": true, "conns": true, "conns_by_socket": true}
 	for _, program := range spec.Programs {
 		for i := range program.Instructions {
 			if instruction := &program.Instructions[i]; instruction.IsLoadFromMap() {
