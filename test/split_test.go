@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -125,6 +126,9 @@ func assertSlowRead(t *testing.T, o *observer, span ptrace.Span) {
 	assert.Failf(t, "no slow read", "of %v, which waited %s", span.Attributes().AsRaw(), waited)
 }
 
+// waitingBytes is an established connection in what ss prints, with something in its receive queue.
+var waitingBytes = regexp.MustCompile(`(?m)^ESTAB +[1-9]`)
+
 func TestASpanTellsWhereTheTimeWent(t *testing.T) {
 	const stopped = 150 * time.Millisecond
 	n := newNetwork(t)
@@ -155,18 +159,28 @@ func TestASpanTellsWhereTheTimeWent(t *testing.T) {
 	require.NoError(t, err)
 	workers := server.workers(pid)
 	server.signal(workers, syscall.SIGSTOP)
-	time.AfterFunc(stopped, func() { server.signal(workers, syscall.SIGCONT) })
-	_, err = browser.ask("GET", "/stopped", "")
-	require.NoError(t, err)
+	ask := func(path string) {
+		_, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: server.test\r\n\r\n")
+		require.NoError(t, err)
+	}
+	answered := func() time.Time {
+		response, err := http.ReadResponse(browser.in, nil)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, response.Body)
+		require.NoError(t, err)
+		return time.Now()
+	}
+	ask("/stopped")
+	eventually(t, "the request has arrived", func() bool { return waitingBytes.MatchString(n.server.run("ss", "-Htn")) })
+	time.Sleep(stopped)
+	resumed := time.Now()
+	server.signal(workers, syscall.SIGCONT)
+	running := answered().Sub(resumed)
 
 	const late = 130 * time.Millisecond
-	_, err = io.WriteString(conn, "GET /late HTTP/1.1\r\nHost: server.test\r\n\r\n")
-	require.NoError(t, err)
+	ask("/late")
 	time.Sleep(late)
-	response, err := http.ReadResponse(browser.in, nil)
-	require.NoError(t, err)
-	_, err = io.Copy(io.Discard, response.Body)
-	require.NoError(t, err)
+	answered()
 
 	_, err = browse(n.client.dial(n.server.at4(8080))).ask("GET", "/slow", "")
 	require.NoError(t, err)
@@ -195,8 +209,8 @@ func TestASpanTellsWhereTheTimeWent(t *testing.T) {
 	assertNested(t, client, served)
 	assertPartsFit(t, served)
 	waited := requirePart(t, served, tcpToApp)
-	assert.Greater(t, waited, stopped/2, "the stopped server did not read")
-	assert.Less(t, requirePart(t, served, application), waited, "and it is not the application that took long")
+	assert.GreaterOrEqual(t, waited, stopped*99/100, "the stopped server did not read")
+	assert.LessOrEqual(t, requirePart(t, served, application), running, "and it is not the application that took long")
 
 	assertSlowRead(t, o, served)
 
