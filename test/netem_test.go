@@ -93,7 +93,11 @@ func TestPacketsThatComeTwiceAreNoDrops(t *testing.T) {
 	onEachPath(t, &cable{nth: 5, twice: true}, "duplicate 30%", func(t *testing.T, tr trip) {
 		require.Positive(t, tr.nstat["TcpExtTCPDSACKRecv"], "the server told the client of copies")
 		require.Greater(t, tr.server.SegsIn, tr.client.SegsOut)
-		tr.o.requireNoDrops(nil, tr.nstat)
+		causes := map[string]int64{}
+		if olderThan(t, 5, 17) { // the second of two SYNs is freed where one is that nobody listens for
+			causes["tcp_v4_rcv"] = tr.nstat["TcpExtTCPSynRetrans"] + tr.nstat["TcpExtTCPACKSkippedSynRecv"]
+		}
+		tr.o.requireNoDrops(causes, tr.nstat)
 	})
 }
 

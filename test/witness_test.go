@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -152,6 +153,18 @@ func (o *observer) requireNoDrops(causes map[string]int64, nstat ...map[string]i
 		}
 		require.LessOrEqual(o.t, drops, allowed, "%s: %s", reason, summary(o))
 	}
+}
+
+// assertResets: all that were sent are told. Before 6.10 the kernel tells only of those that a socket sends: so many for
+// certain, and where a connection's is gone it may be the listener's.
+func (o *observer) assertResets(certain, sent int64) {
+	o.t.Helper()
+	told := o.sum("network.tcp.resets", "network.io.direction", "transmit")
+	if !olderThan(o.t, 6, 10) {
+		certain = sent
+	}
+	assert.GreaterOrEqual(o.t, told, certain, summary(o))
+	assert.LessOrEqual(o.t, told, sent, summary(o))
 }
 
 // tooLate is what nstat has of segments that came too late.
