@@ -30,6 +30,8 @@ func runChild(role string) int {
 		err = serveManyOwners(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
 	case "memory-client":
 		err = askManyOwners(os.Args[1], os.Args[2], os.Args[3])
+	case "collect":
+		err = collect(os.Args[1])
 	default:
 		err = fmt.Errorf("no role %q", role)
 	}

@@ -30,6 +30,16 @@ table ip nat {
 }
 `
 
+// ownNamespace watches what a collector's own network namespace holds, and makes a span of each call.
+const ownNamespace = `
+collection_interval: 200ms
+scope: {network_namespaces: [self]}
+http:
+  capture_bytes: 65536 # all of every answer: these are chunked
+  spans: {ratio: 1, per_second: 1e6}
+ring_buffer: {size: 67108864}
+`
+
 // startGoServer serves HTTP/1 or, in clear text, HTTP/2.
 func startGoServer(t *testing.T, n *namespace, at netip.AddrPort, handler http.Handler, version int) {
 	t.Helper()
@@ -68,12 +78,7 @@ func TestTwoCollectorsThatNeverMeetJoinEachCallAcrossDNAT(t *testing.T) {
 	log := &goCalls{calls: map[call]int{}}
 	startGoServer(t, n.server, n.server.at4(8081), log, 1)
 	startGoServer(t, n.server, n.server.at4(8082), log, 2)
-	settings := n.settings()
-	settings.Probe.Payload.CaptureBytes = 16384 // all of every answer: these are chunked
-	near, far := settings, settings
-	near.Probe.Scope.NetworkNamespaces = []string{n.client.path}
-	far.Probe.Scope.NetworkNamespaces = []string{n.server.path}
-	clients, servers := observe(t, near), observe(t, far)
+	clients, servers := n.client.collect(ownNamespace), n.server.collect(ownNamespace)
 
 	http2, err := (&xhttp2.Transport{}).NewClientConn(n.client.dial(netip.AddrPortFrom(service, 81)))
 	require.NoError(t, err)
@@ -115,8 +120,8 @@ func TestTwoCollectorsThatNeverMeetJoinEachCallAcrossDNAT(t *testing.T) {
 	require.Empty(t, servers.spans(ptrace.SpanKindClient))
 	made := clients.spansByCall(ptrace.SpanKindClient, "network.local.port")
 	served := servers.spansByCall(ptrace.SpanKindServer, "client.port")
-	requireSameCalls(t, clients, log.calls, count(made), "client spans")
-	requireSameCalls(t, servers, log.calls, count(served), "server spans")
+	requireSameCalls(t, &clients.observer, log.calls, count(made), "client spans")
+	requireSameCalls(t, &servers.observer, log.calls, count(served), "server spans")
 	ids := map[string]bool{}
 	for of, spans := range served {
 		if len(made[of]) == 0 {

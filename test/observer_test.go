@@ -73,7 +73,8 @@ type observer struct {
 	cancel context.CancelFunc
 	ended  chan error
 	once   sync.Once
-	lossy  bool // its ring buffer is too small, and meant to be
+	lossy  bool          // its ring buffer is too small, and meant to be
+	skips  func() uint64 // what skipped says where there is no engine
 
 	mu      sync.Mutex
 	metrics []pmetric.Metrics
@@ -164,6 +165,9 @@ func (o *observer) finish() {
 // kind on a CPU where one is under way already, and where tasks can be preempted in the middle of one (7.x)
 // that happens. What was not seen is missing then, but nothing may be wrong.
 func (o *observer) skipped() (runs uint64) {
+	if o.skips != nil {
+		return o.skips()
+	}
 	for _, program := range o.engine.Stats().Kernel.Programs {
 		runs += program.Misses
 	}
