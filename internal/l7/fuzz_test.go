@@ -197,6 +197,7 @@ func FuzzConversation(f *testing.F) {
 		}
 		f.Add(request, response, uint16(7))
 	}
+	f.Add(" 000", "0 A HTTP/1.0\r\n", uint16(25)) // the server speaks first, and the client not HTTP
 	f.Fuzz(func(t *testing.T, request, response string, at uint16) {
 		if strings.Contains(request, "CONNECT") || strings.Contains(strings.ToLower(request), "upgrade") {
 			return // what follows those is held until the answer, if it is not in too many records
@@ -210,14 +211,18 @@ func FuzzConversation(f *testing.F) {
 			if stats.GivenUp != [Reasons]uint64{} || len(want) == 0 {
 				continue // what is malformed is left at the next record, so that the cuts do matter
 			}
-			for i := range whole {
-				if n := int(at) % len(whole[i].data); n > 0 {
-					got, _ := end.see(t, split(whole, i, n))
+			check := func(all []record) {
+				got, cut := end.see(t, all)
+				if cut.Opaque == stats.Opaque { // else there were too many records that begin like nothing that is known
 					require.Equal(t, briefs(want), briefs(got))
 				}
 			}
-			got, _ := end.see(t, bytewise(whole))
-			require.Equal(t, briefs(want), briefs(got))
+			for i := range whole {
+				if n := int(at) % len(whole[i].data); n > 0 {
+					check(split(whole, i, n))
+				}
+			}
+			check(bytewise(whole))
 		}
 	})
 }
