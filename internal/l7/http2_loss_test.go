@@ -23,12 +23,13 @@ func conversation2(t *testing.T, requests int) []*tapped {
 
 // truthful runs tampered records and says how many calls are told, and how many of them whole.
 func truthful(t *testing.T, end *tapped, all []record) (told, whole int) {
-	t.Helper()
 	calls, _ := end.observer.see(t, all)
 	seen := map[int]bool{}
 	for _, call := range calls {
 		if n := requireTruth(t, &call, call.Capture == Complete && call.Error == ""); n >= 0 {
-			require.NotContains(t, seen, n)
+			if seen[n] {
+				require.Failf(t, "told twice", "%+v", call)
+			}
 			seen[n] = true
 		}
 		if call.Capture == Complete {
