@@ -2,7 +2,6 @@ package engine
 
 import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
-	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
 )
 
 // answersKept is how many of a connection's last answers are remembered. An answer ends, for whoever wrote
@@ -17,14 +16,14 @@ type answers struct {
 // lastAnswers are those of one connection, in a ring.
 type lastAnswers struct {
 	first [answersKept]uint32 // TCP sequence number of the first byte
-	link  [answersKept]otlp.Link
+	ids   [answersKept]ids
 	count int
 }
 
 func newAnswers() answers { return answers{byConn: map[uint64]*lastAnswers{}} }
 
 // add remembers the answer to a call that was served here.
-func (a answers) add(call *l7.Call, link otlp.Link) {
+func (a answers) add(call *l7.Call, of ids) {
 	if !call.Server || !call.ResponseSequenceKnown {
 		return
 	}
@@ -33,23 +32,23 @@ func (a answers) add(call *l7.Call, link otlp.Link) {
 		s = &lastAnswers{}
 		a.byConn[call.ConnID] = s
 	}
-	s.first[s.count%answersKept], s.link[s.count%answersKept] = call.ResponseSequence, link
+	s.first[s.count%answersKept], s.ids[s.count%answersKept] = call.ResponseSequence, of
 	s.count++
 }
 
 // find is the call to which the byte at sequence belongs: the last answer that begins at or before it. It
 // may also belong to one that has begun since, which the tracker knows: ask that first for later bytes.
-func (a answers) find(connID uint64, sequence uint32) (otlp.Link, bool) {
+func (a answers) find(connID uint64, sequence uint32) (ids, bool) {
 	s := a.byConn[connID]
 	if s == nil {
-		return otlp.Link{}, false
+		return ids{}, false
 	}
 	for i := s.count - 1; i >= max(0, s.count-answersKept); i-- {
 		if int32(sequence-s.first[i%answersKept]) >= 0 {
-			return s.link[i%answersKept], true
+			return s.ids[i%answersKept], true
 		}
 	}
-	return otlp.Link{}, false
+	return ids{}, false
 }
 
 func (a answers) forget(connID uint64) { delete(a.byConn, connID) }

@@ -143,13 +143,18 @@ func (c *collected) bytes(t *testing.T) [3][]byte {
 func replay(t *testing.T, path string) *collected {
 	t.Helper()
 	got := &collected{}
+	got.stats = replayInto(t, path, got.sink())
+	return got
+}
+
+func replayInto(t *testing.T, path string, sink Sink) Stats {
+	t.Helper()
 	e, err := New(Config{
 		Replay: path,
 		OTLP:   otlp.Options{Version: "test"},
 		Trace:  Trace{Ratio: 1, PerSecond: 1e6, JoinNetworks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}},
-	}, got.sink(), zap.NewNop())
+	}, sink, zap.NewNop())
 	require.NoError(t, err)
 	require.NoError(t, e.Run(t.Context()))
-	got.stats = e.Stats()
-	return got
+	return e.Stats()
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"testing"
 
+	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/pdatatest/plogtest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -40,9 +41,21 @@ func TestWhatHappensToAnAnswerCarriesItsTrace(t *testing.T) {
 	}
 }
 
+func TestEventsNameTheSameSpansWhereThereAreNone(t *testing.T) {
+	for _, path := range []string{"../../testdata/loss-6.12/recording", "../../testdata/loss-5.10/recording"} {
+		traced := replay(t, path)
+		got := &collected{}
+		sink := got.sink()
+		sink.Traces = nil
+		replayInto(t, path, sink)
+		require.NotZero(t, got.logs.LogRecordCount())
+		require.NoError(t, plogtest.CompareLogs(traced.logs, got.logs), path)
+	}
+}
+
 func TestBytesOfAnEarlierAnswerAreToldApart(t *testing.T) {
 	a := newAnswers()
-	link := func(n byte) otlp.Link { return otlp.Link{SpanID: [8]byte{n}} }
+	link := func(n byte) ids { return ids{Link: otlp.Link{SpanID: [8]byte{n}}} }
 	// The sequence numbers wrap in the third answer.
 	for i, first := range []uint32{0xfffff000, 0xfffff800, 0xffffff00, 0x00000100, 0x00000900} {
 		a.add(&l7.Call{ConnID: 7, Server: true, ResponseSequence: first, ResponseSequenceKnown: true}, link(byte(i+1)))
@@ -65,7 +78,7 @@ func TestBytesOfAnEarlierAnswerAreToldApart(t *testing.T) {
 
 func TestTheClientsEndHasNoAnswersOfItsOwn(t *testing.T) {
 	a := newAnswers()
-	a.add(&l7.Call{ConnID: 1, ResponseSequenceKnown: true}, otlp.Link{})
+	a.add(&l7.Call{ConnID: 1, ResponseSequenceKnown: true}, ids{})
 	assert.Empty(t, a.byConn)
 }
 

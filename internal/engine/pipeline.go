@@ -155,8 +155,8 @@ func (p *pipeline) hurt(event *wire.PacketEvent, c *conn.Connection) otlp.Link {
 	call, inFlight := p.calls.InFlight(event.ConnID)
 	begun := inFlight && call.ResponseSequenceKnown && int32(event.Sequence-call.ResponseSequence) >= 0
 	if event.Direction == wire.DirectionTransmit && event.HasTCP&wire.TCPSequence != 0 && !begun {
-		if link, ok := p.answers.find(event.ConnID, event.Sequence); ok {
-			return link
+		if of, ok := p.answers.find(event.ConnID, event.Sequence); ok {
+			return p.made(of, c)
 		}
 	}
 	if !inFlight {
@@ -209,8 +209,8 @@ func (p *pipeline) tellSlow(event *wire.SlowEvent, c *conn.Connection, link otlp
 
 // slowed is the span of the call that was under way, the newest to begin if there were several.
 func (p *pipeline) slowed(event *wire.SlowEvent, c *conn.Connection) otlp.Link {
-	if link, ok := p.times.during(event.ConnID, event.Header.TimeNs); ok {
-		return link
+	if of, ok := p.times.during(event.ConnID, event.Header.TimeNs); ok {
+		return p.made(of, c)
 	}
 	call, ok := p.calls.InFlight(event.ConnID)
 	if ok && (call.StartNs <= event.Header.TimeNs || event.What == wire.SlowRead && begins(call, event.Sequence)) {
@@ -241,20 +241,19 @@ func (p *pipeline) call(call *l7.Call) {
 	c, _ := p.table.Get(call.ConnID)
 	p.stats.Spans.Calls++
 	counted := p.metrics.Call(call, c)
-	if p.engine.sink.Traces == nil && p.engine.sink.Logs == nil { // nobody asks for its ids
+	if p.engine.sink.Traces == nil {
 		p.stats.Spans.Unwanted++
+		if p.engine.sink.Logs != nil {
+			p.untold(call, c)
+		}
 		return
 	}
 	identity := p.identify(call, c)
 	link := otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
-	p.answers.add(call, link)
+	p.answers.add(call, ids{Link: link})
 	seconds := call.Seconds() // as counted: what the request waited before it was read is the span's alone
 	p.parts = p.times.split(call)
-	p.times.ended(call, link)
-	if p.engine.sink.Traces == nil {
-		p.stats.Spans.Unwanted++
-		return
-	}
+	p.times.ended(call, ids{Link: link})
 	switch p.sampler.decide(identity.TraceID, call) {
 	case unsampled:
 		p.stats.Spans.Unsampled++
@@ -272,6 +271,17 @@ func (p *pipeline) call(call *l7.Call) {
 	if p.spans.Len() >= batchItems {
 		p.sendSpans()
 	}
+}
+
+// untold takes a finished call of which there will be no span: what is told of later may still name it.
+func (p *pipeline) untold(call *l7.Call, c *conn.Connection) {
+	of, ok := later(call, c)
+	if !ok {
+		of.Link = p.link(call, c)
+	}
+	p.answers.add(call, of)
+	p.times.split(call)
+	p.times.ended(call, of)
 }
 
 // Flush implements wire.Handler.

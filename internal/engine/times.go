@@ -37,7 +37,7 @@ const callsKept = 4
 // span is a call that has ended.
 type span struct {
 	startNs, endNs uint64
-	link           otlp.Link
+	ids            ids
 }
 
 // moments is a ring, of a power of two.
@@ -62,14 +62,12 @@ func newTimes() times { return times{byConn: map[uint64]*connTimes{}} }
 
 // note takes a record. Of what is moved in many calls, the first ones hold the beginnings of messages.
 func (t *times) note(record *wire.PayloadRecord) {
-	c := t.last
-	if c == nil || t.lastID != record.ConnID {
-		if c = t.byConn[record.ConnID]; c == nil {
-			c = &connTimes{}
-			t.byConn[record.ConnID] = c
-		}
-		t.lastID, t.last = record.ConnID, c
+	c := t.of(record.ConnID)
+	if c == nil {
+		c = &connTimes{}
+		t.byConn[record.ConnID] = c
 	}
+	t.lastID, t.last = record.ConnID, c
 	last, kept := &c.lastSent, &c.sent
 	if record.Direction == wire.DirectionReceive {
 		last, kept = &c.lastReceived, &c.received
@@ -84,20 +82,28 @@ func (t *times) note(record *wire.PayloadRecord) {
 	}
 }
 
+// of is a connection of which a record has come; nil: none has.
+func (t *times) of(connID uint64) *connTimes {
+	if t.last != nil && t.lastID == connID {
+		return t.last
+	}
+	return t.byConn[connID]
+}
+
 // ended remembers a call after split.
-func (t *times) ended(call *l7.Call, link otlp.Link) {
-	if c := t.byConn[call.ConnID]; c != nil {
-		c.calls[c.callCount%callsKept] = span{call.StartNs, call.EndNs, link}
+func (t *times) ended(call *l7.Call, of ids) {
+	if c := t.of(call.ConnID); c != nil {
+		c.calls[c.callCount%callsKept] = span{call.StartNs, call.EndNs, of}
 		c.callCount++
 	}
 }
 
 // during is the call that was under way at that time and has ended since, the newest to begin if there were
 // several.
-func (t *times) during(connID, timeNs uint64) (link otlp.Link, ok bool) {
+func (t *times) during(connID, timeNs uint64) (of ids, ok bool) {
 	c := t.byConn[connID]
 	if c == nil {
-		return otlp.Link{}, false
+		return ids{}, false
 	}
 	var newest *span
 	for i := range min(c.callCount, callsKept) {
@@ -107,9 +113,9 @@ func (t *times) during(connID, timeNs uint64) (link otlp.Link, ok bool) {
 		}
 	}
 	if newest == nil {
-		return otlp.Link{}, false
+		return ids{}, false
 	}
-	return newest.link, true
+	return newest.ids, true
 }
 
 func (m *moments) add(at *moment) {
@@ -155,7 +161,7 @@ func (m *moments) at(timeNs uint64) *moment {
 // came to this machine and end when its answer left it.
 func (t *times) split(call *l7.Call) otlp.Parts {
 	parts := otlp.NoParts()
-	c := t.byConn[call.ConnID]
+	c := t.of(call.ConnID)
 	if c == nil || !call.SequenceKnown {
 		return parts
 	}

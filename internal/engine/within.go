@@ -32,6 +32,31 @@ func (p *pipeline) identify(call *l7.Call, c *conn.Connection) otlp.Identity {
 	return identity
 }
 
+// ids are those of a call's span that has ended. Where there are no spans, hardly anybody ever asks for them: then
+// they are made when somebody does, of what both ends know.
+type ids struct {
+	otlp.Link
+	sequence, stream uint32
+	later, server    bool
+}
+
+// later are the ids of a call that can do without its headers and without another connection.
+func later(call *l7.Call, c *conn.Connection) (of ids, ok bool) {
+	if c == nil || !call.SequenceKnown || call.Within.Known || call.Traceparent != "" || call.B3 != "" {
+		return ids{}, false
+	}
+	return ids{sequence: call.RequestSequence, stream: call.StreamID, later: true, server: call.Server}, true
+}
+
+// made is the span with those ids.
+func (p *pipeline) made(of ids, c *conn.Connection) otlp.Link {
+	if of.later && c != nil {
+		call := l7.Call{SequenceKnown: true, RequestSequence: of.sequence, StreamID: of.stream, Server: of.server}
+		return p.link(&call, c)
+	}
+	return of.Link
+}
+
 // link is the span of a call, with the ids that it has or will have.
 func (p *pipeline) link(call *l7.Call, c *conn.Connection) otlp.Link {
 	identity := p.identify(call, c)

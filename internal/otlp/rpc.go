@@ -56,17 +56,17 @@ func rpcSet(call *l7.Call) callSet {
 	return set
 }
 
-// rpcAttributes writes the attributes of a call and returns the span's name.
-func rpcAttributes(call *l7.Call, to pcommon.Map) (name string) {
+// rpc writes the attributes of a call and returns the span's name.
+func (s *Spans) rpc(call *l7.Call, to pcommon.Map) (name string) {
 	to.PutStr(attrRPCSystem, call.RPC)
 	name = call.RPC
-	if method := keep(rpcMethod(call)); method != "" {
+	if method := s.texts.keep(rpcMethod(call)); method != "" {
 		to.PutStr(attrRPCMethod, method)
 		name = method
 	}
 	putStr(to, attrRPCStatus, keep(call.RPCStatus))
 	at := rpcServer(call)
-	putStr(to, attrServerAddress, keep(at.name()))
+	putStr(to, attrServerAddress, s.texts.keep(at.name()))
 	putPort(to, attrServerPort, at.port)
 	if call.RequestMessages >= 0 {
 		to.PutInt(attrRequestMessages, call.RequestMessages)

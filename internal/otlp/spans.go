@@ -22,6 +22,9 @@ type Identity struct {
 	Flags      uint32  // OTLP SpanFlags: W3C trace flags in the low byte, "parent is remote" above
 }
 
+// spanAttributes is how many a span seldom has more of: 1000 bytes, which are cleared and collected for each span.
+const spanAttributes = 25
+
 // Span is what a span is made of.
 type Span struct {
 	Call     *l7.Call
@@ -36,6 +39,7 @@ type Spans struct {
 	options Options
 	traces  ptrace.Traces
 	scopes  map[owner.Owner]ptrace.SpanSlice
+	texts   texts
 	count   int
 }
 
@@ -98,18 +102,18 @@ func (s *Spans) Add(in Span) {
 	span.SetEndTimestamp(pcommon.Timestamp(s.wall(end)))
 
 	attributes := span.Attributes()
-	attributes.EnsureCapacity(32)
+	attributes.EnsureCapacity(spanAttributes + len(call.Headers))
 	if call.RPC != "" {
-		span.SetName(rpcAttributes(call, attributes))
+		span.SetName(s.rpc(call, attributes))
 	} else {
 		span.SetName(s.request(call, in.Conn, attributes))
 		s.response(call, attributes)
 	}
 	attributes.PutStr(attrProtocolName, "http")
 	putStr(attributes, attrProtocolVersion, call.ProtocolVersion)
-	putStr(attributes, attrUserAgent, keep(call.UserAgent))
+	putStr(attributes, attrUserAgent, s.texts.keep(call.UserAgent))
 	if in.Conn != nil {
-		ends(call, in.Conn, attributes)
+		s.ends(call, in.Conn, attributes)
 	}
 	if failure := errorType(call); failure != "" {
 		attributes.PutStr(attrErrorType, failure)
@@ -141,14 +145,14 @@ func (s *Spans) request(call *l7.Call, c *conn.Connection, to pcommon.Map) (name
 	}
 	target := targetOf(call)
 	to.PutStr(attrURLScheme, target.scheme)
-	path, query := keep(target.path), ""
+	path, query := s.texts.keep(target.path), ""
 	putStr(to, attrURLPath, path)
 	if s.options.Query && target.query != "" {
 		query = text(redactQuery(target.query))
 		to.PutStr(attrURLQuery, query)
 	}
 	server := serverOf(call, &target, c)
-	putStr(to, attrServerAddress, keep(server.name()))
+	putStr(to, attrServerAddress, s.texts.keep(server.name()))
 	putPort(to, attrServerPort, server.port)
 	if !call.Server && path != "" && server.host != "" {
 		to.PutStr(attrURLFull, fullURL(call, &target, path, query))
@@ -187,12 +191,12 @@ func (s *Spans) response(call *l7.Call, to pcommon.Map) {
 }
 
 // ends writes the two ends of the connection, as this side sees them.
-func ends(call *l7.Call, c *conn.Connection, to pcommon.Map) {
+func (s *Spans) ends(call *l7.Call, c *conn.Connection, to pcommon.Map) {
 	local, remote := c.Local(), c.Remote()
-	peer := remote.Addr().String()
+	peer := s.texts.address(remote.Addr())
 	to.PutStr(attrPeerAddress, peer)
 	putPort(to, attrPeerPort, remote.Port())
-	to.PutStr(attrLocalAddress, local.Addr().String())
+	to.PutStr(attrLocalAddress, s.texts.address(local.Addr()))
 	putPort(to, attrLocalPort, local.Port())
 	if call.Server {
 		to.PutStr(attrClientAddress, peer)
