@@ -154,6 +154,13 @@ lint: deps-generate vet ## gofmt, go vet, staticcheck, clang-format
 	go run honnef.co/go/tools/cmd/staticcheck@$(STATICCHECK_VERSION) ./...
 	clang-format-19 --style='$(bpf_style)' --dry-run -Werror bpf/*.c bpf/*.h
 
+# Two network namespaces of its own, nginx and wrk in them, and the collector; what is compared takes turns.
+#   COST   flags of internal/tools/cost, such as "-programs -modes default" or "-keepalive=false -rounds 5"
+.PHONY: bench-cost
+bench-cost: deps-run build ## What the collector costs per request, against none and against empty programs; COST=flags
+	go build -o $(cache)/cost ./internal/tools/cost
+	$(as_root) $(cache)/cost $(COST)
+
 ## Running
 
 .PHONY: run

@@ -24,6 +24,7 @@ const (
 	AdoptMapStats             = "stats"
 	AdoptProgAdoptConnections = "adopt_connections"
 	AdoptProgAdoptListeners   = "adopt_listeners"
+	AdoptVarCaptureDns        = "capture_dns"
 	AdoptVarHasSockFromFile   = "has_sock_from_file"
 	AdoptVarScopeCgroupCount  = "scope_cgroup_count"
 	AdoptVarScopeCgroupId     = "scope_cgroup_id"
@@ -99,6 +100,7 @@ type AdoptMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type AdoptVariableSpecs struct {
+	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	HasSockFromFile   *ebpf.VariableSpec `ebpf:"has_sock_from_file"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.VariableSpec `ebpf:"scope_cgroup_id"`
@@ -155,6 +157,7 @@ func (m *AdoptMaps) Close() error {
 //
 // It can be passed to LoadAdoptObjects or ebpf.CollectionSpec.LoadAndAssign.
 type AdoptVariables struct {
+	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	HasSockFromFile   *ebpf.Variable `ebpf:"has_sock_from_file"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.Variable `ebpf:"scope_cgroup_id"`

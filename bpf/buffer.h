@@ -5,7 +5,9 @@
  */
 #pragma once
 
-#include "config.h"
+#include "socket.h"
+
+enum { SEND, RECEIVE };
 
 #define MAX_CAPTURE 16384 /* of one record; a power of two */
 #define MAX_SEGMENTS 1024 /* UIO_MAXIOV (include/uapi/linux/uio.h) */
@@ -151,13 +153,13 @@ __noinline __u64 buffer_rewind(__u64 segment, __u64 offset, __u64 moved)
 
 /* The buffer of a call that has moved `moved` bytes and advanced the iterator by them: from where it
  * stands, back to where it started. */
-static __always_inline void buffer_from_iter(struct buffer *buffer, struct msghdr *msg, __u64 moved)
+static __always_inline void buffer_from_iter(struct buffer *buffer, struct msghdr *msg, __u64 moved, const bool typed)
 {
-	__u64 offset = BPF_CORE_READ(msg, msg_iter.iov_offset);
+	__u64 offset = READ(typed, msg, msg_iter.iov_offset);
 	const struct iovec *segment;
 
 	if (bpf_core_field_exists(((struct iov_iter *)0)->iter_type)) {
-		__u8 type = BPF_CORE_READ(msg, msg_iter.iter_type);
+		__u8 type = READ(typed, msg, msg_iter.iter_type);
 		if (bpf_core_enum_value_exists(enum iter_type, ITER_UBUF) &&
 		    type == bpf_core_enum_value(enum iter_type, ITER_UBUF)) {
 			if (offset < moved)
@@ -222,12 +224,12 @@ enum syscall_number {
 };
 
 /* A 32-bit program has other numbers and other structs: its calls are not read. */
-#define SYSCALL_IS_NATIVE(regs) (BPF_CORE_READ(regs, cs) == 0x33)
-#define SYSCALL_NUMBER(regs) BPF_CORE_READ(regs, orig_ax)
-#define SYSCALL_ARGUMENT1(regs) BPF_CORE_READ(regs, di)
-#define SYSCALL_ARGUMENT2(regs) BPF_CORE_READ(regs, si)
-#define SYSCALL_ARGUMENT3(regs) BPF_CORE_READ(regs, dx)
-#define SYSCALL_ARGUMENT4(regs) BPF_CORE_READ(regs, r10)
+#define SYSCALL_IS_NATIVE(regs, typed) (READ(typed, regs, cs) == 0x33)
+#define SYSCALL_NUMBER(regs, typed) READ(typed, regs, orig_ax)
+#define SYSCALL_ARGUMENT1(regs, typed) READ(typed, regs, di)
+#define SYSCALL_ARGUMENT2(regs, typed) READ(typed, regs, si)
+#define SYSCALL_ARGUMENT3(regs, typed) READ(typed, regs, dx)
+#define SYSCALL_ARGUMENT4(regs, typed) READ(typed, regs, r10)
 #elif defined(__TARGET_ARCH_arm64)
 enum syscall_number {
 	NR_READ = 63,
@@ -243,20 +245,20 @@ enum syscall_number {
 	NR_PWRITEV2 = 287,
 };
 
-#define SYSCALL_IS_NATIVE(regs) (!(BPF_CORE_READ(regs, pstate) & 0x10)) /* PSR_MODE32_BIT */
-#define SYSCALL_NUMBER(regs) BPF_CORE_READ(regs, syscallno)
-#define SYSCALL_ARGUMENT1(regs) BPF_CORE_READ(regs, orig_x0)
-#define SYSCALL_ARGUMENT2(regs) BPF_CORE_READ(regs, regs[1])
-#define SYSCALL_ARGUMENT3(regs) BPF_CORE_READ(regs, regs[2])
-#define SYSCALL_ARGUMENT4(regs) BPF_CORE_READ(regs, regs[3])
+#define SYSCALL_IS_NATIVE(regs, typed) (!(READ(typed, regs, pstate) & 0x10)) /* PSR_MODE32_BIT */
+#define SYSCALL_NUMBER(regs, typed) READ(typed, regs, syscallno)
+#define SYSCALL_ARGUMENT1(regs, typed) READ(typed, regs, orig_x0)
+#define SYSCALL_ARGUMENT2(regs, typed) READ(typed, regs, regs[1])
+#define SYSCALL_ARGUMENT3(regs, typed) READ(typed, regs, regs[2])
+#define SYSCALL_ARGUMENT4(regs, typed) READ(typed, regs, regs[3])
 #endif
 
 /* The call that the task is in, if it is one that moves data in this direction. */
-static __always_inline bool syscall_decode(struct syscall *call, struct pt_regs *regs, int direction)
+static __always_inline bool syscall_decode(struct syscall *call, struct pt_regs *regs, int direction, const bool typed)
 {
-	if (!SYSCALL_IS_NATIVE(regs))
+	if (!SYSCALL_IS_NATIVE(regs, typed))
 		return false;
-	long number = SYSCALL_NUMBER(regs);
+	long number = SYSCALL_NUMBER(regs, typed);
 	call->flags = 0;
 	if (direction == 0) {
 		if (number == NR_WRITE || number == NR_SENDTO)
@@ -274,19 +276,19 @@ static __always_inline bool syscall_decode(struct syscall *call, struct pt_regs 
 			call->kind = SYSCALL_BUFFER;
 		} else if (number == NR_RECVFROM) {
 			call->kind = SYSCALL_BUFFER;
-			call->flags = SYSCALL_ARGUMENT4(regs);
+			call->flags = SYSCALL_ARGUMENT4(regs, typed);
 		} else if (number == NR_READV || number == NR_PREADV2) {
 			call->kind = SYSCALL_VECTOR;
 		} else if (number == NR_RECVMSG) {
 			call->kind = SYSCALL_MESSAGE;
-			call->flags = SYSCALL_ARGUMENT3(regs);
+			call->flags = SYSCALL_ARGUMENT3(regs, typed);
 		} else {
 			return false;
 		}
 	}
-	call->fd = SYSCALL_ARGUMENT1(regs);
-	call->pointer = SYSCALL_ARGUMENT2(regs);
-	call->size = SYSCALL_ARGUMENT3(regs);
+	call->fd = SYSCALL_ARGUMENT1(regs, typed);
+	call->pointer = SYSCALL_ARGUMENT2(regs, typed);
+	call->size = SYSCALL_ARGUMENT3(regs, typed);
 	return true;
 }
 
@@ -320,6 +322,18 @@ static __always_inline struct file *descriptor_file(__u32 fd)
 static __always_inline bool descriptor_nonblocking(__u32 fd)
 {
 	return BPF_CORE_READ(descriptor_file(fd), f_flags) & O_NONBLOCK;
+}
+
+/* Is this socket behind the descriptor of the current task? Asks the socket for its file, which is cheaper than to
+ * follow the file to its socket. */
+static __always_inline bool descriptor_is(__u32 fd, struct sock *sk, struct task_struct *task)
+{
+	struct fdtable *table = task->files->fdt;
+	__u64 file = 0;
+	if (fd >= table->max_fds)
+		return false;
+	bpf_probe_read_kernel(&file, sizeof(file), table->fd + fd);
+	return file && file == (__u64)sk->sk_socket->file;
 }
 
 /* The socket behind a file descriptor of the current task, NULL if there is none. */

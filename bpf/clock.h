@@ -15,3 +15,11 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } stage_clock SEC(".maps");
+
+/* The time, read once however many of a program's parts ask for it: `clock` is 0 until then. */
+static __always_inline __u64 clock_now(__u64 *clock)
+{
+	if (!*clock)
+		*clock = bpf_ktime_get_ns();
+	return *clock;
+}

@@ -11,6 +11,7 @@
 #define MAX_SCOPE 8
 #define MAX_PORTS 16
 #define MAX_NOISE 48
+#define DNS_PORT 53
 
 /* 1: state lives in the socket. 0: in an LRU hash keyed by the socket's address, for kernels before 5.11
  * and for programs that know a socket only as an address. */
@@ -26,3 +27,6 @@ volatile const __u32 scope_include_count = 0;
 volatile const __u16 scope_include[MAX_PORTS] = {};
 volatile const __u32 scope_exclude_count = 0;
 volatile const __u16 scope_exclude[MAX_PORTS] = {};
+
+/* Lookups of names are wanted, whatever they go over. */
+volatile const __u32 capture_dns = 0;

@@ -23,6 +23,7 @@ const (
 	ConnectionsMapRecords           = "records"
 	ConnectionsMapStats             = "stats"
 	ConnectionsProgInetSockSetState = "inet_sock_set_state"
+	ConnectionsVarCaptureDns        = "capture_dns"
 	ConnectionsVarLimitBurstNs      = "limit_burst_ns"
 	ConnectionsVarLimitIntervalNs   = "limit_interval_ns"
 	ConnectionsVarScopeCgroupCount  = "scope_cgroup_count"
@@ -98,6 +99,7 @@ type ConnectionsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnectionsVariableSpecs struct {
+	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
@@ -155,6 +157,7 @@ func (m *ConnectionsMaps) Close() error {
 //
 // It can be passed to LoadConnectionsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnectionsVariables struct {
+	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`

@@ -8,9 +8,11 @@ package bpf
 //go:generate bpf2go Datagrams datagrams.bpf.c
 //go:generate bpf2go Drops drops.bpf.c
 //go:generate bpf2go Namespaces namespaces.bpf.c
+//go:generate bpf2go Netfilter netfilter.bpf.c
 //go:generate bpf2go Payload payload.bpf.c
 //go:generate bpf2go Resets resets.bpf.c
 //go:generate bpf2go Retransmits retransmits.bpf.c
+//go:generate bpf2go Shared shared.bpf.c
 //go:generate bpf2go Snapshot snapshot.bpf.c
 //go:generate bpf2go Softirq softirq.bpf.c
 //go:generate bpf2go Stages stages.bpf.c

@@ -20,6 +20,7 @@ const (
 	NamespacesMapStats             = "stats"
 	NamespacesProgListening        = "listening"
 	NamespacesProgTasks            = "tasks"
+	NamespacesVarCaptureDns        = "capture_dns"
 	NamespacesVarHasSockFromFile   = "has_sock_from_file"
 	NamespacesVarScopeCgroupCount  = "scope_cgroup_count"
 	NamespacesVarScopeCgroupId     = "scope_cgroup_id"
@@ -91,6 +92,7 @@ type NamespacesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NamespacesVariableSpecs struct {
+	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	HasSockFromFile   *ebpf.VariableSpec `ebpf:"has_sock_from_file"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.VariableSpec `ebpf:"scope_cgroup_id"`
@@ -139,6 +141,7 @@ func (m *NamespacesMaps) Close() error {
 //
 // It can be passed to LoadNamespacesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NamespacesVariables struct {
+	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	HasSockFromFile   *ebpf.Variable `ebpf:"has_sock_from_file"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.Variable `ebpf:"scope_cgroup_id"`

@@ -22,6 +22,7 @@ const (
 	PayloadMapPendingCalls      = "pending_calls"
 	PayloadMapRecords           = "records"
 	PayloadMapScratch           = "scratch"
+	PayloadMapStageClock        = "stage_clock"
 	PayloadMapStats             = "stats"
 	PayloadProgSendpagesEnter   = "sendpages_enter"
 	PayloadProgSendpagesExit    = "sendpages_exit"
@@ -123,6 +124,7 @@ type PayloadMapSpecs struct {
 	PendingCalls  *ebpf.MapSpec `ebpf:"pending_calls"`
 	Records       *ebpf.MapSpec `ebpf:"records"`
 	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
+	StageClock    *ebpf.MapSpec `ebpf:"stage_clock"`
 	Stats         *ebpf.MapSpec `ebpf:"stats"`
 }
 
@@ -172,6 +174,7 @@ type PayloadMaps struct {
 	PendingCalls  *ebpf.Map `ebpf:"pending_calls"`
 	Records       *ebpf.Map `ebpf:"records"`
 	Scratch       *ebpf.Map `ebpf:"scratch"`
+	StageClock    *ebpf.Map `ebpf:"stage_clock"`
 	Stats         *ebpf.Map `ebpf:"stats"`
 }
 
@@ -183,6 +186,7 @@ func (m *PayloadMaps) Close() error {
 		m.PendingCalls,
 		m.Records,
 		m.Scratch,
+		m.StageClock,
 		m.Stats,
 	)
 }

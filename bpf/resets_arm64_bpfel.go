@@ -25,6 +25,7 @@ const (
 	ResetsMapStats             = "stats"
 	ResetsProgTcpReceiveReset  = "tcp_receive_reset"
 	ResetsProgTcpSendReset     = "tcp_send_reset"
+	ResetsVarCaptureDns        = "capture_dns"
 	ResetsVarLimitBurstNs      = "limit_burst_ns"
 	ResetsVarLimitIntervalNs   = "limit_interval_ns"
 	ResetsVarScopeCgroupCount  = "scope_cgroup_count"
@@ -103,6 +104,7 @@ type ResetsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ResetsVariableSpecs struct {
+	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
@@ -163,6 +165,7 @@ func (m *ResetsMaps) Close() error {
 //
 // It can be passed to LoadResetsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ResetsVariables struct {
+	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`

@@ -25,6 +25,7 @@ const (
 	RetransmitsMapStats                = "stats"
 	RetransmitsProgTcpRetransmitSkb    = "tcp_retransmit_skb"
 	RetransmitsProgTcpRetransmitSynack = "tcp_retransmit_synack"
+	RetransmitsVarCaptureDns           = "capture_dns"
 	RetransmitsVarLimitBurstNs         = "limit_burst_ns"
 	RetransmitsVarLimitIntervalNs      = "limit_interval_ns"
 	RetransmitsVarScopeCgroupCount     = "scope_cgroup_count"
@@ -103,6 +104,7 @@ type RetransmitsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type RetransmitsVariableSpecs struct {
+	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
@@ -163,6 +165,7 @@ func (m *RetransmitsMaps) Close() error {
 //
 // It can be passed to LoadRetransmitsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type RetransmitsVariables struct {
+	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`

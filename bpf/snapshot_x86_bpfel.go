@@ -24,6 +24,7 @@ const (
 	SnapshotMapStats             = "stats"
 	SnapshotProgSnapshotHash     = "snapshot_hash"
 	SnapshotProgSnapshotStorage  = "snapshot_storage"
+	SnapshotVarCaptureDns        = "capture_dns"
 	SnapshotVarCountQueues       = "count_queues"
 	SnapshotVarScopeCgroupCount  = "scope_cgroup_count"
 	SnapshotVarScopeCgroupId     = "scope_cgroup_id"
@@ -99,6 +100,7 @@ type SnapshotMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SnapshotVariableSpecs struct {
+	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	CountQueues       *ebpf.VariableSpec `ebpf:"count_queues"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.VariableSpec `ebpf:"scope_cgroup_id"`
@@ -155,6 +157,7 @@ func (m *SnapshotMaps) Close() error {
 //
 // It can be passed to LoadSnapshotObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SnapshotVariables struct {
+	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	CountQueues       *ebpf.Variable `ebpf:"count_queues"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.Variable `ebpf:"scope_cgroup_id"`

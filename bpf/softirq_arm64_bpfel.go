@@ -27,6 +27,7 @@ const (
 	SoftirqProgSoftirqEntry     = "softirq_entry"
 	SoftirqProgSoftirqExit      = "softirq_exit"
 	SoftirqProgSoftirqRaise     = "softirq_raise"
+	SoftirqVarCaptureDns        = "capture_dns"
 	SoftirqVarLimitBurstNs      = "limit_burst_ns"
 	SoftirqVarLimitIntervalNs   = "limit_interval_ns"
 	SoftirqVarScopeCgroupCount  = "scope_cgroup_count"
@@ -108,6 +109,7 @@ type SoftirqMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SoftirqVariableSpecs struct {
+	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
@@ -171,6 +173,7 @@ func (m *SoftirqMaps) Close() error {
 //
 // It can be passed to LoadSoftirqObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SoftirqVariables struct {
+	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`

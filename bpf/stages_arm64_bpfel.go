@@ -32,10 +32,6 @@ const (
 	StagesProgStageCopy            = "stage_copy"
 	StagesProgStageNeighbor        = "stage_neighbor"
 	StagesProgStageNeighborDone    = "stage_neighbor_done"
-	StagesProgStageNetfilterCall   = "stage_netfilter_call"
-	StagesProgStageNetfilterEntry  = "stage_netfilter_entry"
-	StagesProgStageNetfilterExit   = "stage_netfilter_exit"
-	StagesProgStageNetfilterReturn = "stage_netfilter_return"
 	StagesProgStageOfferedEntry    = "stage_offered_entry"
 	StagesProgStageOfferedProbe    = "stage_offered_probe"
 	StagesProgStageOfferedTraced   = "stage_offered_traced"
@@ -45,6 +41,7 @@ const (
 	StagesProgStageStartXmit       = "stage_start_xmit"
 	StagesProgStageTcpProbe        = "stage_tcp_probe"
 	StagesProgStageXmit            = "stage_xmit"
+	StagesVarCaptureDns            = "capture_dns"
 	StagesVarLimitBurstNs          = "limit_burst_ns"
 	StagesVarLimitIntervalNs       = "limit_interval_ns"
 	StagesVarScopeCgroupCount      = "scope_cgroup_count"
@@ -104,22 +101,18 @@ type StagesSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type StagesProgramSpecs struct {
-	StageCopy            *ebpf.ProgramSpec `ebpf:"stage_copy"`
-	StageNeighbor        *ebpf.ProgramSpec `ebpf:"stage_neighbor"`
-	StageNeighborDone    *ebpf.ProgramSpec `ebpf:"stage_neighbor_done"`
-	StageNetfilterCall   *ebpf.ProgramSpec `ebpf:"stage_netfilter_call"`
-	StageNetfilterEntry  *ebpf.ProgramSpec `ebpf:"stage_netfilter_entry"`
-	StageNetfilterExit   *ebpf.ProgramSpec `ebpf:"stage_netfilter_exit"`
-	StageNetfilterReturn *ebpf.ProgramSpec `ebpf:"stage_netfilter_return"`
-	StageOfferedEntry    *ebpf.ProgramSpec `ebpf:"stage_offered_entry"`
-	StageOfferedProbe    *ebpf.ProgramSpec `ebpf:"stage_offered_probe"`
-	StageOfferedTraced   *ebpf.ProgramSpec `ebpf:"stage_offered_traced"`
-	StageQueue           *ebpf.ProgramSpec `ebpf:"stage_queue"`
-	StageReceive         *ebpf.ProgramSpec `ebpf:"stage_receive"`
-	StageSlot            *ebpf.ProgramSpec `ebpf:"stage_slot"`
-	StageStartXmit       *ebpf.ProgramSpec `ebpf:"stage_start_xmit"`
-	StageTcpProbe        *ebpf.ProgramSpec `ebpf:"stage_tcp_probe"`
-	StageXmit            *ebpf.ProgramSpec `ebpf:"stage_xmit"`
+	StageCopy          *ebpf.ProgramSpec `ebpf:"stage_copy"`
+	StageNeighbor      *ebpf.ProgramSpec `ebpf:"stage_neighbor"`
+	StageNeighborDone  *ebpf.ProgramSpec `ebpf:"stage_neighbor_done"`
+	StageOfferedEntry  *ebpf.ProgramSpec `ebpf:"stage_offered_entry"`
+	StageOfferedProbe  *ebpf.ProgramSpec `ebpf:"stage_offered_probe"`
+	StageOfferedTraced *ebpf.ProgramSpec `ebpf:"stage_offered_traced"`
+	StageQueue         *ebpf.ProgramSpec `ebpf:"stage_queue"`
+	StageReceive       *ebpf.ProgramSpec `ebpf:"stage_receive"`
+	StageSlot          *ebpf.ProgramSpec `ebpf:"stage_slot"`
+	StageStartXmit     *ebpf.ProgramSpec `ebpf:"stage_start_xmit"`
+	StageTcpProbe      *ebpf.ProgramSpec `ebpf:"stage_tcp_probe"`
+	StageXmit          *ebpf.ProgramSpec `ebpf:"stage_xmit"`
 }
 
 // StagesMapSpecs contains maps before they are loaded into the kernel.
@@ -145,6 +138,7 @@ type StagesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type StagesVariableSpecs struct {
+	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
@@ -219,6 +213,7 @@ func (m *StagesMaps) Close() error {
 //
 // It can be passed to LoadStagesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type StagesVariables struct {
+	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`
@@ -240,22 +235,18 @@ type StagesVariables struct {
 //
 // It can be passed to LoadStagesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type StagesPrograms struct {
-	StageCopy            *ebpf.Program `ebpf:"stage_copy"`
-	StageNeighbor        *ebpf.Program `ebpf:"stage_neighbor"`
-	StageNeighborDone    *ebpf.Program `ebpf:"stage_neighbor_done"`
-	StageNetfilterCall   *ebpf.Program `ebpf:"stage_netfilter_call"`
-	StageNetfilterEntry  *ebpf.Program `ebpf:"stage_netfilter_entry"`
-	StageNetfilterExit   *ebpf.Program `ebpf:"stage_netfilter_exit"`
-	StageNetfilterReturn *ebpf.Program `ebpf:"stage_netfilter_return"`
-	StageOfferedEntry    *ebpf.Program `ebpf:"stage_offered_entry"`
-	StageOfferedProbe    *ebpf.Program `ebpf:"stage_offered_probe"`
-	StageOfferedTraced   *ebpf.Program `ebpf:"stage_offered_traced"`
-	StageQueue           *ebpf.Program `ebpf:"stage_queue"`
-	StageReceive         *ebpf.Program `ebpf:"stage_receive"`
-	StageSlot            *ebpf.Program `ebpf:"stage_slot"`
-	StageStartXmit       *ebpf.Program `ebpf:"stage_start_xmit"`
-	StageTcpProbe        *ebpf.Program `ebpf:"stage_tcp_probe"`
-	StageXmit            *ebpf.Program `ebpf:"stage_xmit"`
+	StageCopy          *ebpf.Program `ebpf:"stage_copy"`
+	StageNeighbor      *ebpf.Program `ebpf:"stage_neighbor"`
+	StageNeighborDone  *ebpf.Program `ebpf:"stage_neighbor_done"`
+	StageOfferedEntry  *ebpf.Program `ebpf:"stage_offered_entry"`
+	StageOfferedProbe  *ebpf.Program `ebpf:"stage_offered_probe"`
+	StageOfferedTraced *ebpf.Program `ebpf:"stage_offered_traced"`
+	StageQueue         *ebpf.Program `ebpf:"stage_queue"`
+	StageReceive       *ebpf.Program `ebpf:"stage_receive"`
+	StageSlot          *ebpf.Program `ebpf:"stage_slot"`
+	StageStartXmit     *ebpf.Program `ebpf:"stage_start_xmit"`
+	StageTcpProbe      *ebpf.Program `ebpf:"stage_tcp_probe"`
+	StageXmit          *ebpf.Program `ebpf:"stage_xmit"`
 }
 
 func (p *StagesPrograms) Close() error {
@@ -263,10 +254,6 @@ func (p *StagesPrograms) Close() error {
 		p.StageCopy,
 		p.StageNeighbor,
 		p.StageNeighborDone,
-		p.StageNetfilterCall,
-		p.StageNetfilterEntry,
-		p.StageNetfilterExit,
-		p.StageNetfilterReturn,
 		p.StageOfferedEntry,
 		p.StageOfferedProbe,
 		p.StageOfferedTraced,

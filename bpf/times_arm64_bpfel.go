@@ -26,6 +26,7 @@ const (
 	TimesMapStats             = "stats"
 	TimesProgNetDevStartXmit  = "net_dev_start_xmit"
 	TimesProgTcpProbe         = "tcp_probe"
+	TimesVarCaptureDns        = "capture_dns"
 	TimesVarLimitBurstNs      = "limit_burst_ns"
 	TimesVarLimitIntervalNs   = "limit_interval_ns"
 	TimesVarScopeCgroupCount  = "scope_cgroup_count"
@@ -106,6 +107,7 @@ type TimesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TimesVariableSpecs struct {
+	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
@@ -169,6 +171,7 @@ func (m *TimesMaps) Close() error {
 //
 // It can be passed to LoadTimesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TimesVariables struct {
+	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`

@@ -11,23 +11,7 @@
  *           next call that sends something begins. Without trampolines only the latter, and of calls that
  *           could send nothing at all.
  */
-#include "slow.h"
-#include "stages.h"
-
-static __always_inline void waited(void *ctx, struct sock *sk, struct conn *conn, const __u32 what, __u64 since,
-				   __u64 now, __u32 sequence)
-{
-	const __u32 direction = what == SLOW_READ ? DIRECTION_RECEIVE : DIRECTION_TRANSMIT;
-	struct stage_key key = {.cgroup_id = conn->owner.cgroup_id, .netns = conn->owner.netns};
-	stage_add(stage_block(&key, direction), direction, STAGE_WAIT, now - since);
-	struct slow_event *record = slow_begin(what, now - since, now);
-	if (!record)
-		return;
-	slow_connection(record, conn, sk);
-	record->direction = direction;
-	record->sequence = sequence;
-	slow_submit(ctx, record);
-}
+#include "waits.h"
 
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(wait_read, struct sock *sk)
@@ -79,45 +63,22 @@ int BPF_PROG(wait_memory_end, struct sock *sk, long *timeout, int result)
 SEC("fentry/tcp_sendmsg_locked")
 int BPF_PROG(wait_send_start, struct sock *sk)
 {
-	struct conn *conn = conn_lookup(sk, true);
-	if (conn && conn->blocked_ns)
-		conn->resumed_ns = bpf_ktime_get_ns();
+	__u64 clock = 0;
+	wait_send_started(sk, &clock);
 	return 0;
 }
 
 SEC("fexit/tcp_sendmsg_locked")
 int BPF_PROG(wait_send_end, struct sock *sk, struct msghdr *msg, size_t size, int result)
 {
-	struct conn *conn = conn_lookup(sk, true);
-	if (!conn || !conn->blocked_ns)
-		return 0;
-	if (result > 0 && conn->resumed_ns > conn->blocked_ns) {
-		waited(ctx, sk, conn, SLOW_WRITE, conn->blocked_ns, conn->resumed_ns, 0);
-		conn->blocked_ns = conn->blocked_again_ns;
-	}
-	conn->blocked_again_ns = 0;
+	wait_send_ended(ctx, sk, result);
 	return 0;
 }
 
-#define EAGAIN 11
-
-/* Fires for sends of all sockets, when they are over. */
 SEC("tp_btf/sock_send_length")
 int BPF_PROG(wait_send_length, struct sock *sk, int result)
 {
-	if (result == 0 || (result < 0 && result != -EAGAIN) || !socket_is_tcp(sk, true))
-		return 0;
-	struct conn *conn = conn_lookup(sk, true);
-	if (!conn)
-		return 0;
-	__u64 since = conn->blocked_ns;
-	if (result < 0) {
-		if (!since)
-			conn->blocked_ns = bpf_ktime_get_ns();
-	} else if (since) {
-		conn->blocked_ns = 0;
-		waited(ctx, sk, conn, SLOW_WRITE, since, bpf_ktime_get_ns(), 0);
-	}
+	wait_sent(ctx, sk, result);
 	return 0;
 }
 

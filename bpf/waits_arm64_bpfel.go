@@ -22,6 +22,7 @@ const (
 	WaitsMapLimits                = "limits"
 	WaitsMapRecords               = "records"
 	WaitsMapStageBlocks           = "stage_blocks"
+	WaitsMapStageClock            = "stage_clock"
 	WaitsMapStageLosses           = "stage_losses"
 	WaitsMapStageSockets          = "stage_sockets"
 	WaitsMapStageSocketsByAddress = "stage_sockets_by_address"
@@ -33,6 +34,7 @@ const (
 	WaitsProgWaitSendEnd          = "wait_send_end"
 	WaitsProgWaitSendLength       = "wait_send_length"
 	WaitsProgWaitSendStart        = "wait_send_start"
+	WaitsVarCaptureDns            = "capture_dns"
 	WaitsVarLimitBurstNs          = "limit_burst_ns"
 	WaitsVarLimitIntervalNs       = "limit_interval_ns"
 	WaitsVarScopeCgroupCount      = "scope_cgroup_count"
@@ -110,6 +112,7 @@ type WaitsMapSpecs struct {
 	Limits                *ebpf.MapSpec `ebpf:"limits"`
 	Records               *ebpf.MapSpec `ebpf:"records"`
 	StageBlocks           *ebpf.MapSpec `ebpf:"stage_blocks"`
+	StageClock            *ebpf.MapSpec `ebpf:"stage_clock"`
 	StageLosses           *ebpf.MapSpec `ebpf:"stage_losses"`
 	StageSockets          *ebpf.MapSpec `ebpf:"stage_sockets"`
 	StageSocketsByAddress *ebpf.MapSpec `ebpf:"stage_sockets_by_address"`
@@ -121,6 +124,7 @@ type WaitsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type WaitsVariableSpecs struct {
+	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
@@ -164,6 +168,7 @@ type WaitsMaps struct {
 	Limits                *ebpf.Map `ebpf:"limits"`
 	Records               *ebpf.Map `ebpf:"records"`
 	StageBlocks           *ebpf.Map `ebpf:"stage_blocks"`
+	StageClock            *ebpf.Map `ebpf:"stage_clock"`
 	StageLosses           *ebpf.Map `ebpf:"stage_losses"`
 	StageSockets          *ebpf.Map `ebpf:"stage_sockets"`
 	StageSocketsByAddress *ebpf.Map `ebpf:"stage_sockets_by_address"`
@@ -179,6 +184,7 @@ func (m *WaitsMaps) Close() error {
 		m.Limits,
 		m.Records,
 		m.StageBlocks,
+		m.StageClock,
 		m.StageLosses,
 		m.StageSockets,
 		m.StageSocketsByAddress,
@@ -191,6 +197,7 @@ func (m *WaitsMaps) Close() error {
 //
 // It can be passed to LoadWaitsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WaitsVariables struct {
+	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`

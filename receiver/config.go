@@ -224,7 +224,8 @@ type ReplayConfig struct {
 // HooksConfig is for kernels on which a hook that loads misbehaves.
 type HooksConfig struct {
 	// Avoid names hooks never to use: a kind ("fexit") or one hook as the log at start names it
-	// ("tp_btf/kfree_skb").
+	// ("tp_btf/kfree_skb"). "shared": each part of the receiver has programs of its own, also where one could stand
+	// for several.
 	Avoid []string `mapstructure:"avoid"`
 }
 

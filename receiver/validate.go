@@ -33,8 +33,8 @@ const (
 	minCallBytes = 256 << 10
 )
 
-// hookKinds are the program kinds that a hook's name begins with.
-var hookKinds = []string{"fentry", "fexit", "iter", "kprobe", "kretprobe", "raw_tp", "tp_btf"}
+// hookKinds are the program kinds that a hook's name begins with; and "shared", what stands for several.
+var hookKinds = []string{"fentry", "fexit", "iter", "kprobe", "kretprobe", "raw_tp", "shared", "tp_btf"}
 
 // Validate reports everything that is wrong at once, each with the full key, the value and what to write
 // instead. The blocks have no Validate of their own: the Collector would call it too and join the key in

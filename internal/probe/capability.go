@@ -3,6 +3,8 @@
 package probe
 
 import (
+	"slices"
+
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 )
@@ -25,6 +27,10 @@ type hook struct {
 	// the sockets.
 	byAddress bool
 	constants map[string]any // values that this hook needs the object's constants to have
+}
+
+func (h hook) has(program string) bool {
+	return slices.ContainsFunc(h.programs, func(a attachment) bool { return a.program == program })
 }
 
 // An attachment is one program of an object and how it comes to run.

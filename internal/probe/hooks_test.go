@@ -30,6 +30,7 @@ var since = map[string]release{
 	"tp_btf/sock_send_length": {6, 3},
 	// The types of modules.
 	"fexit/sctp_sendmsg+sctp_recvmsg": {5, 11},
+	"tp_btf/sock_recv_length":         {6, 3},
 	// bpf_sock_from_file; by address the programs do without.
 	"iter/task_file": {5, 11},
 }

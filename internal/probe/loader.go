@@ -54,6 +54,7 @@ type served struct {
 	hook       hook
 	programs   map[string]*ebpf.Program
 	links      []link.Link
+	later      []string // programs in whose place a shared one runs, see sharedHooks
 }
 
 func newLoader(config Config, types kernelTypes, constants map[string]any) *loader {
@@ -111,7 +112,11 @@ func (l *loader) load(c capability, h hook) (*served, error) {
 	}
 	wanted := map[string]*ebpf.ProgramSpec{}
 	for _, a := range h.programs {
-		wanted[a.program] = spec.Programs[a.program]
+		program, ok := spec.Programs[a.program]
+		if !ok {
+			return nil, fmt.Errorf("the object has no program %s", a.program)
+		}
+		wanted[a.program] = program
 	}
 	spec.Programs = wanted
 	dropUnusedMaps(spec)
@@ -123,7 +128,7 @@ func (l *loader) load(c capability, h hook) (*served, error) {
 		if strings.HasPrefix(name, ".") {
 			continue // constants are each object's own
 		}
-		if shared[name], err = l.sharedMap(m, h.byAddress); err != nil {
+		if shared[name], err = l.sharedMap(m, h.byAddress, c.name == sharedCapability); err != nil {
 			return nil, fmt.Errorf("map %s: %w", name, err)
 		}
 	}
@@ -177,8 +182,13 @@ func (l *loader) setConstants(spec *ebpf.CollectionSpec, byAddress bool, own ...
 	return nil
 }
 
-// sharedMap gives the one map of this name that all objects share, made with the size that it needs here.
-func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress bool) (*ebpf.Map, error) {
+// sharedMap gives the one map of this name that all objects share, made with the size that it needs here. Of
+// what only parts use that are not in a shared program, it makes the smallest.
+func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress, inParts bool) (*ebpf.Map, error) {
+	if inParts && spec.MaxEntries > 0 && spec.Type != ebpf.RingBuf && l.shared(spec.Name) == nil {
+		spec.MaxEntries = 1
+		return l.makeMap(spec)
+	}
 	switch spec.Name {
 	case "records":
 		spec.MaxEntries = uint32(l.config.RingBytes)
@@ -203,6 +213,10 @@ func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress bool) (*ebpf.Map, error
 			spec.MaxEntries = uint32(l.config.MaxConnections)
 		}
 	}
+	return l.makeMap(spec)
+}
+
+func (l *loader) makeMap(spec *ebpf.MapSpec) (*ebpf.Map, error) {
 	key := mapKey{spec.Name, spec.MaxEntries}
 	if m, ok := l.maps[key]; ok {
 		return m, nil
@@ -217,8 +231,16 @@ func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress bool) (*ebpf.Map, error
 
 // attach makes the programs run. Iterators wait to be opened.
 func (s *served) attach() error {
+	return s.attachIf(func(program string) bool { return !slices.Contains(s.later, program) })
+}
+
+func (s *served) attachOnly(program string) error {
+	return s.attachIf(func(name string) bool { return name == program })
+}
+
+func (s *served) attachIf(wanted func(program string) bool) error {
 	for _, a := range s.hook.programs {
-		if a.attach == nil {
+		if a.attach == nil || !wanted(a.program) {
 			continue
 		}
 		l, err := a.attach(s.programs[a.program])

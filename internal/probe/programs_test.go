@@ -55,7 +55,8 @@ func objects(t *testing.T) map[string]*ebpf.CollectionSpec {
 	specs := map[string]*ebpf.CollectionSpec{}
 	for name, load := range map[string]func() (*ebpf.CollectionSpec, error){
 		"adopt": bpf.LoadAdopt, "connections": bpf.LoadConnections, "drops": bpf.LoadDrops,
-		"datagrams": bpf.LoadDatagrams, "namespaces": bpf.LoadNamespaces, "payload": bpf.LoadPayload,
+		"datagrams": bpf.LoadDatagrams, "namespaces": bpf.LoadNamespaces, "netfilter": bpf.LoadNetfilter,
+		"payload": bpf.LoadPayload, "shared": bpf.LoadShared,
 		"resets": bpf.LoadResets, "retransmits": bpf.LoadRetransmits, "snapshot": bpf.LoadSnapshot,
 		"stages": bpf.LoadStages, "times": bpf.LoadTimes,
 		"softirq": bpf.LoadSoftirq, "waits": bpf.LoadWaits,
@@ -130,6 +131,9 @@ func TestEveryProgramIsReachedThroughAHook(t *testing.T) {
 		"stage_slot", // by a test
 	} {
 		served[name] = true
+	}
+	for _, h := range sharedHooks {
+		served[h.program] = true
 	}
 	for _, f := range []functions{udpFunctions, rawFunctions, sctpFunctions} {
 		for _, a := range slices.Concat(f.fexit(), f.kprobes()) {

@@ -244,14 +244,7 @@ func (s *source) start() error {
 		s.logger.Warn("Connections that are older than this receiver are met when they next send or receive",
 			zap.Error(err))
 	}
-	for _, served := range slices.Clone(s.loader.served) {
-		if served.capability == "connections" {
-			continue
-		}
-		if err := served.attach(); err != nil {
-			s.loader.withdraw(served, err)
-		}
-	}
+	s.loader.attach("connections")
 	return nil
 }
 
@@ -384,6 +377,11 @@ func (s *source) logStatus() {
 		fmt.Fprintf(&table, "\n  %-20s %s", status.Capability, hook)
 		for _, refused := range status.Refused {
 			fmt.Fprintf(&table, "\n  %-20s   not %s: %s", "", refused.Hook, refused.Reason)
+		}
+	}
+	for _, served := range s.loader.served {
+		if served.capability == sharedCapability {
+			fmt.Fprintf(&table, "\n  %-20s %s", sharedCapability, served.hook.name)
 		}
 	}
 	s.logger.Info("Probes on kernel " + kernelRelease() + table.String())

@@ -70,6 +70,9 @@ func stages(traced, byAddress bool) []capability {
 	}
 	for i := range all {
 		all[i].load, all[i].constants = bpf.LoadStages, constants
+		if all[i].name == "stages.netfilter" {
+			all[i].load = bpf.LoadNetfilter
+		}
 	}
 	return all
 }

@@ -59,7 +59,9 @@ func BenchmarkStages(b *testing.B) {
 
 func openStages(b *testing.B, namespace string) *source {
 	b.Helper()
-	opened, err := Open(Config{Stages: true, Scope: Scope{NetworkNamespaces: []string{namespace}}}, zap.NewNop())
+	opened, err := Open(Config{
+		Stages: true, Scope: Scope{NetworkNamespaces: []string{namespace}}, AvoidHooks: []string{sharedCapability},
+	}, zap.NewNop())
 	require.NoError(b, err)
 	s := opened.(*source)
 	for _, served := range s.loader.served {

@@ -86,6 +86,7 @@ func survey(t *testing.T) report.Kernel {
 	surveyed := report.Kernel{Line: os.Getenv("LAB_KERNEL"), Arch: runtime.GOARCH, Release: kernelRelease()}
 	chosen, asked := chosenHooks(t)
 	surveyed.Capabilities = chosen
+	asked = append(asked, sharedOf(asked)...)
 	for _, state := range []string{report.InSocket, report.ByAddress} {
 		for _, c := range asked {
 			c = variant(c, state)
@@ -104,6 +105,22 @@ func survey(t *testing.T) report.Kernel {
 		}
 	}
 	return surveyed
+}
+
+// sharedOf are the programs that stand for several of them, with the parts of all that may have one there.
+func sharedOf(asked []capability) (shared []capability) {
+	for _, h := range sharedHooks {
+		var of []capability
+		for _, c := range asked {
+			if program, ok := h.parts[c.name]; ok && slices.ContainsFunc(c.hooks, func(h hook) bool { return h.has(program) }) {
+				of = append(of, c)
+			}
+		}
+		if len(of) > 1 {
+			shared = append(shared, h.capability(of))
+		}
+	}
+	return shared
 }
 
 // variant is a capability as it is while connections keep their state there. Softirqs are nobody's: where nothing but

@@ -1,0 +1,127 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ *
+ * Netfilter, a stage in both directions (see stages.bpf.c): the time in the hooks of its tables. What it has of a
+ * packet's way is left for stages.bpf.c to take off that of IP.
+ */
+#include "stage_cpu.h"
+
+/* The hooks of one packet come one after the other: each is a time of its own. */
+
+/* Of what passes IP's hooks; -1: of other protocols and of bridges. */
+static __always_inline int netfilter_direction(__u8 family, __u8 hook)
+{
+	if (family != AF_INET && family != AF_INET6)
+		return -1;
+	if (hook == NF_INET_PRE_ROUTING || hook == NF_INET_LOCAL_IN)
+		return DIRECTION_RECEIVE;
+	if (hook == NF_INET_LOCAL_OUT || hook == NF_INET_POST_ROUTING)
+		return DIRECTION_TRANSMIT;
+	return hook == NF_INET_FORWARD ? DIRECTION_UNKNOWN : -1;
+}
+
+/* Whose packet it is; its socket's, where the hook is passed with one. */
+static __always_inline bool netfilter_owner(struct stage_key *key, struct sk_buff *skb, __u32 netns)
+{
+	if (!netns_in_scope(netns))
+		return false;
+	struct sock *sk = BPF_CORE_READ(skb, sk);
+	if (!sk || !state_is_full(BPF_CORE_READ(sk, __sk_common.skc_state))) {
+		key->netns = netns;
+		return !scope_cgroup_count && !scope_include_count;
+	}
+	struct owner_ref owner = {};
+	if (!socket_owner(&owner, sk, false) || !socket_ports_in_scope(sk, false))
+		return false;
+	key->netns = owner.netns;
+	key->cgroup_id = owner.cgroup_id;
+	return true;
+}
+
+/* Returns the direction, or -1 where the call is not timed. */
+static __always_inline int netfilter_enter(struct sk_buff *skb, struct nf_hook_state *state)
+{
+	struct stage_cpu *cpu = this_cpu();
+	struct stage_key key = {};
+	__u8 hook = BPF_CORE_READ(state, hook);
+	int direction = netfilter_direction(BPF_CORE_READ(state, pf), hook);
+	if (!cpu || direction < 0 || direction > DIRECTION_RECEIVE)
+		return -1;
+	if (!netfilter_owner(&key, skb, BPF_CORE_READ(state, net, ns.inum)))
+		return -1;
+	struct in_netfilter *netfilter = &cpu->netfilter[direction];
+	if (netfilter->skb != skb || hook == NF_INET_LOCAL_OUT)
+		netfilter->total_ns = 0;
+	netfilter->skb = skb;
+	netfilter->key = key;
+	netfilter->since_ns = bpf_ktime_get_ns();
+	return direction;
+}
+
+static __always_inline void netfilter_leave(struct sk_buff *skb, __u32 direction)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct stage_cpu *cpu = this_cpu();
+	if (!cpu || direction > DIRECTION_RECEIVE)
+		return;
+	struct in_netfilter *netfilter = &cpu->netfilter[direction];
+	if (netfilter->skb != skb || !netfilter->since_ns) {
+		/* Another packet was in between, or the task has moved: what this one took is not known. */
+		netfilter->skb = skb;
+		netfilter->since_ns = 0;
+		netfilter->total_ns = UNKNOWN;
+		stage_lost(direction, STAGE_NETFILTER, STAGE_INTERRUPTED);
+		return;
+	}
+	struct stage_key key = netfilter->key;
+	__u64 took = now - netfilter->since_ns;
+	netfilter->since_ns = 0;
+	if (netfilter->total_ns != UNKNOWN)
+		netfilter->total_ns += took;
+	stage_slow(&key, NULL, direction, STAGE_NETFILTER, took, now);
+	stage_add(stage_block(&key, direction), direction, STAGE_NETFILTER, took);
+}
+
+SEC("fentry/nf_hook_slow")
+int BPF_PROG(stage_netfilter_entry, struct sk_buff *skb, struct nf_hook_state *state)
+{
+	netfilter_enter(skb, state);
+	return 0;
+}
+
+SEC("fexit/nf_hook_slow")
+int BPF_PROG(stage_netfilter_exit, struct sk_buff *skb, struct nf_hook_state *state)
+{
+	int direction = netfilter_direction(BPF_CORE_READ(state, pf), BPF_CORE_READ(state, hook));
+	if (direction >= 0 && netns_in_scope(BPF_CORE_READ(state, net, ns.inum)))
+		netfilter_leave(skb, direction);
+	return 0;
+}
+
+SEC("kprobe/nf_hook_slow")
+int BPF_KPROBE(stage_netfilter_call, struct sk_buff *skb, struct nf_hook_state *state)
+{
+	struct stage_cpu *cpu = this_cpu();
+	int direction = netfilter_enter(skb, state);
+	if (!cpu || direction < 0)
+		return 0;
+	cpu->called_skb = skb;
+	cpu->called_task = bpf_get_current_task();
+	cpu->called_direction = direction;
+	return 0;
+}
+
+SEC("kretprobe/nf_hook_slow")
+int stage_netfilter_return(void *ctx)
+{
+	struct stage_cpu *cpu = this_cpu();
+	if (!cpu || !cpu->called_skb || cpu->called_task != bpf_get_current_task())
+		return 0;
+	struct sk_buff *skb = cpu->called_skb;
+	cpu->called_skb = NULL;
+	netfilter_leave(skb, cpu->called_direction);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,117 @@
+//go:build ignore
+
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ *
+ * One program for each hook that several capabilities have in common, to be run instead of one of each: to come into a
+ * program costs as much as a part of them does, and what one has found out the next need not ask again. The parts
+ * are the handlers of the capabilities' own sources. The loader switches on those of the capabilities that the
+ * kernel accepted; if it does not accept them together, each keeps its own program.
+ */
+#include "datagrams.h"
+#include "payload.h"
+#include "stage_receive.h"
+#include "stage_transmit.h"
+#include "times.h"
+#include "waits.h"
+
+/* Set by the loader: the capabilities whose part is in a program. */
+volatile const __u32 with_payload = 0;
+volatile const __u32 with_datagrams = 0;
+volatile const __u32 with_times_received = 0;
+volatile const __u32 with_times_sent = 0;
+volatile const __u32 with_stages_receive = 0;
+volatile const __u32 with_stages_transmit = 0;
+volatile const __u32 with_stages_socket = 0;
+volatile const __u32 with_waits_write = 0;
+
+SEC("tp_btf/tcp_probe")
+int BPF_PROG(on_tcp_probe, struct sock *sk, struct sk_buff *skb)
+{
+	__u64 clock = 0;
+	if (with_stages_receive)
+		stage_segment(sk, skb, &clock);
+	if (with_times_received)
+		segment_arrived(sk, skb, &clock);
+	return 0;
+}
+
+SEC("tp_btf/net_dev_start_xmit")
+int BPF_PROG(on_start_xmit, struct sk_buff *skb, struct net_device *device)
+{
+	__u64 clock = 0;
+	if (with_stages_transmit)
+		stage_to_driver(skb, device, &clock);
+	if (with_times_sent)
+		segment_departed(skb, &clock);
+	return 0;
+}
+
+SEC("tp_btf/tcp_sendmsg_locked")
+int BPF_PROG(on_sendmsg, struct sock *sk, struct msghdr *msg)
+{
+	__u64 clock = 0;
+	if (with_payload)
+		send_started(sk, false, &clock, true);
+	if (with_stages_socket)
+		offered(sk, true, !(msg->msg_flags & MSG_DONTWAIT), &clock);
+	return 0;
+}
+
+SEC("fentry/tcp_sendmsg_locked")
+int BPF_PROG(on_sendmsg_entry, struct sock *sk)
+{
+	__u64 clock = 0;
+	if (with_waits_write)
+		wait_send_started(sk, &clock);
+	if (with_payload)
+		send_started(sk, true, &clock, true);
+	if (with_stages_socket)
+		offered(sk, true, false, &clock);
+	return 0;
+}
+
+SEC("fexit/tcp_sendmsg_locked")
+int BPF_PROG(on_sendmsg_exit, struct sock *sk, struct msghdr *msg, size_t size, int result)
+{
+	if (with_waits_write)
+		wait_send_ended(ctx, sk, result);
+	if (with_payload)
+		payload_message(sk, msg, SEND, 0, result, true);
+	return 0;
+}
+
+/* A function, for its variables and those of the payload's part do not fit on one stack. */
+static __noinline int datagram_moved(struct sock *sk, int direction, int flags, int result)
+{
+	return direction == SEND ? datagram_call(sk, SEND, 0, result) : datagram_call(sk, RECEIVE, flags, result);
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(on_send_length, struct sock *sk, int result)
+{
+	if (!socket_is_tcp(sk, true)) {
+		if (with_datagrams && datagram_wanted(sk))
+			datagram_moved(sk, SEND, 0, result);
+		return 0;
+	}
+	if (with_waits_write)
+		wait_sent(ctx, sk, result);
+	if (with_payload)
+		payload_call(sk, SEND, 0, result);
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(on_recv_length, struct sock *sk, int result, int flags)
+{
+	if (!socket_is_tcp(sk, true)) {
+		if (with_datagrams && datagram_wanted(sk))
+			datagram_moved(sk, RECEIVE, flags, result);
+		return 0;
+	}
+	if (with_payload)
+		payload_call(sk, RECEIVE, flags, result);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ *
+ * The stages of what is sent, from the call that offers it to the driver that takes it: see stages.bpf.c.
+ */
+#pragma once
+
+#include "stage_cpu.h"
+
+/* The application offers bytes to TCP. One at a time is followed until it is sent. `again`: it may be the same call
+ * that goes on. */
+static __always_inline void offered(struct sock *sk, const bool typed, bool again, __u64 *clock)
+{
+	if (!netns_in_scope(socket_netns(sk, typed)))
+		return;
+	struct stage_socket *state = stage_socket(sk, typed);
+	if (!state)
+		return;
+	struct tcp_sock *tp = typed ? bpf_skc_to_tcp_sock(sk) : (struct tcp_sock *)sk;
+	if (!tp)
+		return;
+	__u32 next = READ(typed, tp, write_seq);
+	if (state->offered_ns) {
+		/* TCP has taken it, or this call waits for room. Else the call before this one was refused. */
+		bool pending = next != state->offered_sequence || again;
+		if (pending && (__s32)(READ(typed, tp, snd_una) - state->offered_sequence) <= 0) {
+			if (next == state->offered_sequence ||
+			    (again && state->last_ns && next == state->last_sequence))
+				return; /* still the same byte */
+			if (state->last_ns && next != state->last_sequence) {
+				state->next_ns = state->last_ns;
+				state->next_sequence = state->last_sequence;
+			}
+			state->last_sequence = next;
+			state->last_ns = clock_now(clock);
+			return;
+		}
+		if (pending) /* it is acknowledged, so it was sent */
+			stage_lost(DIRECTION_TRANSMIT, STAGE_SOCKET, STAGE_INTERRUPTED);
+	}
+	state->offered_sequence = next;
+	state->offered_ns = clock_now(clock);
+	state->next_ns = 0;
+	state->last_ns = 0;
+}
+
+/* The time at which TCP sent a segment, 0 where the packet carries none that is certain: a segment with payload and a
+ * SYN are stamped at that moment, a bare acknowledgment with when the connection was last busy. */
+static __always_inline __u64 send_time(struct sk_buff *skb, struct sock *sk)
+{
+	if (!socket_is_full(sk) || !socket_is_tcp(sk, true))
+		return 0;
+	if (!skb->data_len && sk->__sk_common.skc_state != TCP_SYN_SENT)
+		return 0;
+	return skb->tstamp;
+}
+
+/* The beginning of a TCP header. */
+struct segment_header {
+	__be32 ports;
+	__be32 sequence;
+	__be32 acknowledgment;
+	__u8 words; /* its length, in the high half */
+};
+
+/* The byte that the application offered is in this segment, or was in one that has not been seen. */
+static __always_inline void socket_sent(struct stage_block *block, struct stage_socket *state, struct sk_buff *skb,
+					struct sock *sk, __u64 sent)
+{
+	struct segment_header header;
+	unsigned char *at = skb->head + skb->transport_header;
+	if (bpf_probe_read_kernel(&header, sizeof(header), at))
+		return;
+	__u32 payload = skb->len - (__u32)(at - skb->data) - (header.words >> 4) * 4;
+	__u32 sequence = bpf_ntohl(header.sequence);
+	__s32 ahead = state->offered_sequence - sequence;
+	if (ahead >= (__s32)payload)
+		return;
+	if (ahead < 0)
+		stage_lost(DIRECTION_TRANSMIT, STAGE_SOCKET, STAGE_INTERRUPTED);
+	else
+		stage_add(block, DIRECTION_TRANSMIT, STAGE_SOCKET, sent - state->offered_ns);
+	state->offered_ns = 0;
+	/* The newest that TCP has taken is followed next, if it is not sent yet. */
+	if (state->last_ns && (__s32)(BPF_CORE_READ((struct tcp_sock *)sk, write_seq) - state->last_sequence) > 0) {
+		state->next_ns = state->last_ns;
+		state->next_sequence = state->last_sequence;
+	}
+	if (state->next_ns && (__s32)(state->next_sequence - (sequence + payload)) >= 0) {
+		state->offered_ns = state->next_ns;
+		state->offered_sequence = state->next_sequence;
+	}
+	state->last_ns = 0;
+	state->next_ns = 0;
+}
+
+/* Is a neighbor being resolved in this very stack of calls? One second is longer than that takes; what is older was
+ * left behind by a task that has moved to another CPU. */
+static __always_inline bool resolving(struct stage_cpu *cpu, __u64 now)
+{
+	return cpu->resolving && cpu->resolving_task == bpf_get_current_task() && now - cpu->resolving_ns < 1000000000;
+}
+
+/* A segment has come to its device. Of those that TCP sends at once only the first has been stamped when it was its
+ * turn. */
+static __always_inline void segment_queued(struct stage_cpu *cpu, struct sk_buff *skb, struct sock *sk, __u64 sent,
+					   __u64 now)
+{
+	struct stage_key key = {};
+	__u64 netfilter = netfilter_share(cpu, skb, DIRECTION_TRANSMIT);
+	if (!stage_owner_of_socket(&key, sk))
+		return;
+	if (resolving(cpu, now)) {
+		stage_add(stage_block(&key, DIRECTION_TRANSMIT), DIRECTION_TRANSMIT, STAGE_NEIGHBOR, now - sent);
+		stage_slow(&key, sk, DIRECTION_TRANSMIT, STAGE_NEIGHBOR, now - sent, now);
+		return;
+	}
+	struct stage_socket *state = stage_socket(sk, true);
+	if (!state)
+		return;
+	bool first = state->burst_ns != sent;
+	if (!first && !state->offered_ns)
+		return;
+	struct stage_block *block = stage_block(&key, DIRECTION_TRANSMIT);
+	if (first) {
+		state->burst_ns = sent;
+		if (netfilter == UNKNOWN)
+			stage_lost(DIRECTION_TRANSMIT, STAGE_IP, STAGE_INTERRUPTED);
+		else
+			stage_add(block, DIRECTION_TRANSMIT, STAGE_IP, now - sent - netfilter);
+	}
+	if (state->offered_ns)
+		socket_sent(block, state, skb, sk, sent);
+}
+
+/* How long a packet that goes to the driver now was with the queueing discipline: exactly where it is the last
+ * that came to a device on this CPU; else since TCP sent it. A paced segment's time lies ahead when it is queued:
+ * until then it is held back by TCP. */
+static __always_inline __u64 since_queued(struct stage_cpu *cpu, struct sk_buff *skb, __u64 now)
+{
+	__u64 sent = send_time(skb, skb->sk);
+	if (cpu->queued == skb) {
+		cpu->queued = NULL;
+		return now - (sent > cpu->queued_ns ? sent : cpu->queued_ns);
+	}
+	if (sent)
+		return now - sent;
+	stage_lost(DIRECTION_TRANSMIT, STAGE_QDISC, STAGE_NO_STAMP);
+	return UNKNOWN;
+}
+
+/* A packet goes to the driver. */
+static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_device *device, __u64 *clock)
+{
+	struct stage_key key = {};
+	struct stage_cpu *cpu = this_cpu();
+	__u32 netns = device_netns(device);
+	if (!cpu || !netns_in_scope(netns) || !stage_owner_of_packet(&key, skb, netns))
+		return;
+	__u64 now = clock_now(clock);
+	cpu->driver.skb = skb;
+	cpu->driver.device = device;
+	cpu->driver.qdisc_ns = since_queued(cpu, skb, now);
+	cpu->driver.key = key;
+	cpu->driver.since_ns = now;
+	if (cpu->driver.qdisc_ns != UNKNOWN && (__s64)cpu->driver.qdisc_ns > 0)
+		stage_slow(&key, skb->sk, DIRECTION_TRANSMIT, STAGE_QDISC, cpu->driver.qdisc_ns, now);
+}

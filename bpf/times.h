@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ *
+ * What is noted in a connection's state when a segment comes or goes: see times.bpf.c.
+ */
+#pragma once
+
+#include "clock.h"
+#include "packet.h"
+
+/* Set by the loader: somebody wants to know how long data waits for its reader (waits.bpf.c). */
+volatile const __u32 waits_enabled = 0;
+
+/* When a packet came from its device, in CLOCK_MONOTONIC; 0: it carries no stamp, or one that cannot be. */
+static __always_inline __u64 arrival(struct sk_buff *skb, __u64 now)
+{
+	__u32 zero = 0;
+	__u64 stamp = skb->tstamp;
+	__u64 *offset = bpf_map_lookup_elem(&stage_clock, &zero);
+	if (!stamp || !offset || !*offset || stamp < *offset || stamp - *offset > now)
+		return 0;
+	return stamp - *offset;
+}
+
+/* A segment comes to TCP. */
+static __always_inline void segment_arrived(struct sock *sk, struct sk_buff *skb, __u64 *clock)
+{
+	struct conn *conn = conn_lookup(sk, true);
+	/* Payload of other protocols is of no interest. */
+	if (!conn || (conn->l7 == L7_OTHER && !waits_enabled))
+		return;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return;
+	__u32 next = tp->rcv_nxt;
+	if (next != tp->copied_seq)
+		return;
+	struct tcp_skb_cb *cb = (struct tcp_skb_cb *)__builtin_preserve_access_index(&skb->cb[0]);
+	__u32 end = cb->end_seq;
+	if (cb->seq != next || end == next)
+		return;
+	__u64 now = clock_now(clock);
+	if (waits_enabled) {
+		conn->unread_sequence = next;
+		conn->unread_ns = now;
+	}
+	conn->arrived_sequence = next;
+	barrier();
+	conn->arrived_end = end;
+	conn->arrived_ns = arrival(skb, now);
+	conn->queued_ns = now;
+}
+
+/* A packet is given to a device. */
+static __always_inline void segment_departed(struct sk_buff *skb, __u64 *clock)
+{
+	struct sock *sk = skb->sk;
+	if (!sk || !state_is_full(sk->__sk_common.skc_state) || !socket_is_tcp(sk, true))
+		return;
+	struct conn *conn = conn_lookup(sk, true);
+	if (!conn || conn->l7 == L7_OTHER)
+		return;
+	unsigned char *transport = skb->head + skb->transport_header;
+	struct tcp_header header;
+	if (bpf_probe_read_kernel(&header, sizeof(header), transport))
+		return;
+	/* Inside a tunnel the header is another one's. */
+	if (header.ports.source != bpf_htons(sk->__sk_common.skc_num))
+		return;
+	__u32 headers = transport - skb->data + (header.data_offset >> 4) * 4;
+	__u32 length = skb->len;
+	if (length <= headers)
+		return;
+	__u32 end = bpf_ntohl(header.sequence) + length - headers;
+	if (conn->departed_sequence && (__s32)(end - conn->departed_sequence) <= 0)
+		return;
+	conn->departed_ns = 0; /* for a send that looks meanwhile */
+	barrier();
+	conn->departed_sequence = end;
+	barrier();
+	conn->departed_ns = clock_now(clock);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ *
+ * How long calls that send have waited for room, told by when they begin and end: see waits.bpf.c.
+ */
+#pragma once
+
+#include "clock.h"
+#include "slow.h"
+#include "stages.h"
+
+static __always_inline void waited(void *ctx, struct sock *sk, struct conn *conn, const __u32 what, __u64 since,
+				   __u64 now, __u32 sequence)
+{
+	const __u32 direction = what == SLOW_READ ? DIRECTION_RECEIVE : DIRECTION_TRANSMIT;
+	struct stage_key key = {.cgroup_id = conn->owner.cgroup_id, .netns = conn->owner.netns};
+	stage_add(stage_block(&key, direction), direction, STAGE_WAIT, now - since);
+	struct slow_event *record = slow_begin(what, now - since, now);
+	if (!record)
+		return;
+	slow_connection(record, conn, sk);
+	record->direction = direction;
+	record->sequence = sequence;
+	slow_submit(ctx, record);
+}
+
+static __always_inline void wait_send_started(struct sock *sk, __u64 *clock)
+{
+	struct conn *conn = conn_lookup(sk, true);
+	if (conn && conn->blocked_ns)
+		conn->resumed_ns = clock_now(clock);
+}
+
+static __always_inline void wait_send_ended(void *ctx, struct sock *sk, int result)
+{
+	struct conn *conn = conn_lookup(sk, true);
+	if (!conn || !conn->blocked_ns)
+		return;
+	if (result > 0 && conn->resumed_ns > conn->blocked_ns) {
+		waited(ctx, sk, conn, SLOW_WRITE, conn->blocked_ns, conn->resumed_ns, 0);
+		conn->blocked_ns = conn->blocked_again_ns;
+	}
+	conn->blocked_again_ns = 0;
+}
+
+#define EAGAIN 11
+
+/* A call that sends is over, of any kind of socket. */
+static __always_inline void wait_sent(void *ctx, struct sock *sk, int result)
+{
+	if (result == 0 || (result < 0 && result != -EAGAIN) || !socket_is_tcp(sk, true))
+		return;
+	struct conn *conn = conn_lookup(sk, true);
+	if (!conn)
+		return;
+	__u64 since = conn->blocked_ns;
+	if (result < 0) {
+		if (!since)
+			conn->blocked_ns = bpf_ktime_get_ns();
+	} else if (since) {
+		conn->blocked_ns = 0;
+		waited(ctx, sk, conn, SLOW_WRITE, since, bpf_ktime_get_ns(), 0);
+	}
+}

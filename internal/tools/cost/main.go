@@ -1,0 +1,152 @@
+//go:build linux
+
+// cost measures what the collector costs: requests of wrk to one nginx worker over a veth pair in two network
+// namespaces of its own, both ends traced. What is compared takes turns in each round; of each the median counts.
+// CPU times are those of control groups, so that other work on the machine adds little.
+package main
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// mode is what is on: a part of the receiver's configuration, and the signals that are asked for.
+type mode struct {
+	name    string
+	config  string
+	signals []string
+}
+
+const (
+	events = "drops: {enabled: true}\n    resets: {enabled: true}\n    retransmits: {enabled: true}"
+	off    = "stages: {enabled: false}\n    flows: {enabled: false}\n    dns: {enabled: false}"
+)
+
+var modes = []mode{
+	{name: "untraced"},
+	{name: "empty"}, // programs that do nothing at the hooks of all that is on by default
+	{name: "events", config: events + "\n    http: {enabled: false}\n    " + off, signals: []string{"metrics", "logs"}},
+	{name: "stages", config: events + "\n    http: {enabled: false}\n    flows: {enabled: false}\n    dns: {enabled: false}",
+		signals: []string{"metrics", "logs"}},
+	{name: "calls", config: events + "\n    " + off, signals: []string{"metrics", "logs"}},
+	{name: "default", config: events, signals: []string{"metrics", "logs"}},
+	{name: "call-spans", config: "http: {spans: {per_second: 1000000}}\n    " + off,
+		signals: []string{"metrics", "logs", "traces"}},
+	{name: "spans", config: "http: {spans: {per_second: 1000000}}", signals: []string{"metrics", "logs", "traces"}},
+}
+
+type options struct {
+	collectors []string
+	modes      []string
+	rounds     int
+	length     time.Duration
+	kept       bool
+	programs   bool
+}
+
+// Children end with the thread that started them.
+func init() { runtime.LockOSThread() }
+
+func main() {
+	var o options
+	collectors := flag.String("collectors", "bin/otelcol-ebpfnet", "the collectors to compare")
+	wanted := flag.String("modes", "untraced,empty,events,calls,default,spans", "what is to be on, of "+names())
+	flag.IntVar(&o.rounds, "rounds", 3, "of all modes in turn")
+	flag.DurationVar(&o.length, "length", 5*time.Second, "of each measurement")
+	flag.BoolVar(&o.kept, "keepalive", true, "many requests on a connection; else one")
+	flag.BoolVar(&o.programs, "programs", false, "instead of comparing, print the run time of each kernel program")
+	flag.Parse()
+	o.collectors, o.modes = strings.Split(*collectors, ","), strings.Split(*wanted, ",")
+	if err := run(o); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func names() string {
+	var all []string
+	for _, m := range modes {
+		all = append(all, m.name)
+	}
+	return strings.Join(all, ", ")
+}
+
+// subject is one thing to measure: a mode of one of the collectors.
+type subject struct {
+	mode
+	collector string
+	samples   []sample
+}
+
+func run(o options) error {
+	var subjects []*subject
+	for _, name := range o.modes {
+		at := slices.IndexFunc(modes, func(m mode) bool { return m.name == name })
+		if at < 0 {
+			return fmt.Errorf("no mode %q: there are %s", name, names())
+		}
+		for i, collector := range o.collectors {
+			if i > 0 && modes[at].signals == nil {
+				continue
+			}
+			subjects = append(subjects, &subject{mode: modes[at], collector: collector})
+		}
+	}
+	dir, err := os.MkdirTemp("", "ebpfnet-cost")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	bench, err := newBench(dir, o)
+	defer bench.close()
+	if err != nil {
+		return err
+	}
+	for round := range o.rounds {
+		for _, s := range subjects {
+			measured, err := bench.measure(s)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			s.samples = append(s.samples, measured)
+			fmt.Fprintf(os.Stderr, "round %d %-10s %-24s %s\n", round+1, s.name, filepath.Base(s.collector), measured)
+		}
+	}
+	print(subjects)
+	return nil
+}
+
+// print gives medians, as ratios to the first subject.
+func print(subjects []*subject) {
+	fmt.Printf("%-12s %-24s %10s %7s %12s %12s %7s\n", "mode", "collector", "requests/s", "ratio", "load µs/req",
+		"collect. µs", "ratio")
+	first := subjects[0].median()
+	for _, s := range subjects {
+		m := s.median()
+		fmt.Printf("%-12s %-24s %10.0f %7.2f %12.2f %12.2f %7.2f\n", s.name, filepath.Base(s.collector), m.rate,
+			first.rate/m.rate, m.load, m.collector, (m.load+m.collector)/(first.load+first.collector))
+	}
+}
+
+func (s *subject) median() sample {
+	of := func(f func(sample) float64) float64 {
+		var values []float64
+		for _, one := range s.samples {
+			values = append(values, f(one))
+		}
+		slices.SortFunc(values, cmp.Compare)
+		return values[len(values)/2]
+	}
+	return sample{
+		rate:      of(func(s sample) float64 { return s.rate }),
+		load:      of(func(s sample) float64 { return s.load }),
+		collector: of(func(s sample) float64 { return s.collector }),
+	}
+}
