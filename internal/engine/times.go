@@ -21,7 +21,10 @@ type times struct {
 	byConn map[uint64]*connTimes
 	lastID uint64 // the connection of the last record: the next one is likely to be of it too
 	last   *connTimes
+	spare  []*connTimes // of connections that are gone: many are short
 }
+
+const spareTimes = 256
 
 // connTimes are those of one connection.
 type connTimes struct {
@@ -64,7 +67,7 @@ func newTimes() times { return times{byConn: map[uint64]*connTimes{}} }
 func (t *times) note(record *wire.PayloadRecord) {
 	c := t.of(record.ConnID)
 	if c == nil {
-		c = &connTimes{}
+		c = t.begin()
 		t.byConn[record.ConnID] = c
 	}
 	t.lastID, t.last = record.ConnID, c
@@ -80,6 +83,17 @@ func (t *times) note(record *wire.PayloadRecord) {
 	if record.Captured > 0 {
 		kept.add(last)
 	}
+}
+
+func (t *times) begin() *connTimes {
+	n := len(t.spare)
+	if n == 0 {
+		return &connTimes{}
+	}
+	c := t.spare[n-1]
+	t.spare = t.spare[:n-1]
+	*c = connTimes{received: moments{ring: c.received.ring}, sent: moments{ring: c.sent.ring}}
+	return c
 }
 
 // of is a connection of which a record has come; nil: none has.
@@ -265,7 +279,11 @@ func (t *times) forget(connID uint64) {
 	if t.lastID == connID {
 		t.last = nil
 	}
+	c := t.byConn[connID]
 	delete(t.byConn, connID)
+	if c != nil && len(t.spare) < spareTimes && max(len(c.received.ring), len(c.sent.ring)) <= momentsKept {
+		t.spare = append(t.spare, c)
+	}
 }
 
 // sweep forgets connections whose end nobody told of.

@@ -156,6 +156,33 @@ func TestNothingIsRememberedOfConnectionsThatAreGone(t *testing.T) {
 	require.Len(t, times.byConn, 1)
 }
 
+func TestAConnectionKnowsNothingOfTheOneBeforeIt(t *testing.T) {
+	times := newTimes()
+	times.note(arrived(movement(in, 2000, 4294967200, 100), 900, 1000, 100))
+	times.ended(servedCall(), ids{Link: otlp.Link{SpanID: [8]byte{1}}})
+	before := times.byConn[1]
+	times.forget(1)
+	other := movement(out, 5000, 7, 1)
+	other.ConnID = 2
+	times.note(other)
+	require.Same(t, before, times.byConn[2])
+	call := servedCall()
+	call.ConnID = 2
+	require.Equal(t, otlp.NoParts(), times.split(call))
+	_, ok := times.during(2, call.StartNs)
+	require.False(t, ok)
+}
+
+func TestShortConnectionsAllocateNothingForTheirTimes(t *testing.T) {
+	times := newTimes()
+	one := func() {
+		times.note(arrived(movement(in, 2000, 4294967200, 100), 900, 1000, 100))
+		times.forget(1)
+	}
+	one()
+	require.Zero(t, testing.AllocsPerRun(100, one))
+}
+
 func BenchmarkNoteAndSplit(b *testing.B) {
 	times := newTimes()
 	request := arrived(movement(in, 2000, 4294967200, 100), 900, 1000, 100)
