@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -91,18 +92,26 @@ func askManyOwners(first, owners, address string) error {
 	if _, err := asked.ReadString('\n'); err != nil {
 		return err
 	}
-	buffer := make([]byte, 512)
-	for owner := from; owner < from+count; owner++ {
-		for peer := range memoryPeers {
-			conn, err := dial(peer, owner)
-			if err == nil {
-				err = ask(conn, owner, buffer)
-				conn.Close()
+	var failed atomic.Pointer[error]
+	var peers sync.WaitGroup
+	for peer := range memoryPeers {
+		peers.Go(func() {
+			buffer := make([]byte, 512)
+			for owner := from; owner < from+count; owner++ {
+				conn, err := dial(peer, owner)
+				if err == nil {
+					err = ask(conn, owner, buffer)
+					conn.Close()
+				}
+				if err != nil {
+					failed.Store(&err)
+				}
 			}
-			if err != nil {
-				return err
-			}
-		}
+		})
+	}
+	peers.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
 	}
 	each := memoryConnections / memoryOwners
 	const interval = time.Second * memoryConnections / memoryPerSecond

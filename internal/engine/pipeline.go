@@ -309,7 +309,9 @@ func (p *pipeline) Collect(collection *wire.Collection) {
 	p.sendFlows(collection)
 	metrics := p.metrics.Collect(collection, p.table)
 	if sink, points := p.engine.sink.Metrics, metrics.DataPointCount(); sink != nil && points > 0 {
-		p.send(p.out.metrics, points, &p.stats.Lost.Metrics, func(ctx context.Context) { _ = sink(ctx, metrics) })
+		p.send(p.out.metrics, points, &p.stats.Lost.Metrics, func(ctx context.Context) {
+			otlp.Split(metrics, func(batch pmetric.Metrics) { _ = sink(ctx, batch) })
+		})
 	}
 	p.stats.Kernel = collection.Stats
 	p.publish()

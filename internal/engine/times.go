@@ -8,9 +8,10 @@ import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
-// How many records of a direction are remembered, while one call follows another and where many are under way
-// on one connection. What is older is not known any more.
+// How many records of a direction are remembered: at first, as one call follows another in one record each; where calls
+// take more, or overlap; and where many are under way on one connection. What is older is not known any more.
 const (
+	momentsAtFirst   = 2
 	momentsKept      = 8
 	momentsKeptHTTP2 = 64
 )
@@ -47,6 +48,7 @@ type span struct {
 type moments struct {
 	ring  []moment
 	count int
+	calls int // at the end of the last call: count
 }
 
 // moment is what a record tells of the time around its bytes. 0: not known.
@@ -132,22 +134,34 @@ func (t *times) during(connID, timeNs uint64) (of ids, ok bool) {
 	return newest.ids, true
 }
 
+// add remembers a moment; none since the end of the last call gives way to it, up to momentsKept.
 func (m *moments) add(at *moment) {
-	if len(m.ring) == 0 {
-		m.ring = make([]moment, momentsKept)
+	if kept := len(m.ring); kept < momentsKept && m.count-m.calls >= kept {
+		m.grow(max(momentsAtFirst, 2*kept))
 	}
 	m.ring[m.count&(len(m.ring)-1)] = *at
 	m.count++
 }
 
-// grow makes room for the moments of many calls at a time.
-func (m *moments) grow() {
-	if n := len(m.ring); n > 0 && n < momentsKeptHTTP2 {
-		grown := make([]moment, momentsKeptHTTP2)
-		for i := range min(m.count, n) {
-			grown[i] = m.ring[(m.count-min(m.count, n)+i)%n]
-		}
-		m.ring, m.count = grown, min(m.count, n)
+// grow makes room for so many moments.
+func (m *moments) grow(to int) {
+	n := len(m.ring)
+	if n >= to {
+		return
+	}
+	grown := make([]moment, to)
+	kept := min(m.count, n)
+	for i := range kept {
+		grown[i] = m.ring[(m.count-kept+i)%n]
+	}
+	m.calls -= m.count - kept
+	m.ring, m.count = grown, kept
+}
+
+// growHTTP2 makes room for the moments of many calls at a time.
+func (m *moments) growHTTP2() {
+	if len(m.ring) > 0 {
+		m.grow(momentsKeptHTTP2)
 	}
 }
 
@@ -180,9 +194,10 @@ func (t *times) split(call *l7.Call) otlp.Parts {
 		return parts
 	}
 	if call.StreamID != 0 {
-		c.received.grow()
-		c.sent.grow()
+		c.received.growHTTP2()
+		c.sent.growHTTP2()
 	}
+	defer func() { c.received.calls, c.sent.calls = c.received.count, c.sent.count }()
 	var begun, ended *moment
 	if call.Server {
 		if begun = c.received.holding(call.RequestSequence); begun != nil && begun.timeNs != call.StartNs {

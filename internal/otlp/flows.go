@@ -9,9 +9,9 @@ import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
-// flowsPerBatch bounds the metrics that are made at a time: about 0.7 MB as protobuf, where a gRPC server
+// flowsPerBatch bounds the metrics that are made at a time: about 0.25 MB as protobuf, where a gRPC server
 // takes 4 MiB unless told otherwise.
-const flowsPerBatch = 1500
+const flowsPerBatch = 500
 
 // FlowPoints are the flows as of one collection. There may be tens of thousands, each with four points, and a
 // point of pdata takes 400 bytes: so they are kept as they are and made into metrics batch by batch.

@@ -184,6 +184,45 @@ func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetri
 	return w.metrics
 }
 
+// pointsPerBatch bounds what a backend is given at a time, unless one owner alone has more: 1 MB as protobuf at most,
+// where a gRPC server takes 4 MiB unless told otherwise.
+const pointsPerBatch = 2000
+
+// Split hands over metrics in batches of whole owners, each of which is free again as soon as it was taken.
+func Split(metrics pmetric.Metrics, take func(pmetric.Metrics)) {
+	for from := metrics.ResourceMetrics(); from.Len() > 0; {
+		batch, points := pmetric.NewMetrics(), 0
+		to := batch.ResourceMetrics()
+		from.RemoveIf(func(resource pmetric.ResourceMetrics) bool {
+			if to.Len() > 0 && points >= pointsPerBatch {
+				return false
+			}
+			points += pointsOf(resource)
+			resource.MoveTo(to.AppendEmpty())
+			return true
+		})
+		take(batch)
+	}
+}
+
+func pointsOf(resource pmetric.ResourceMetrics) (points int) {
+	for _, scope := range resource.ScopeMetrics().All() {
+		for _, metric := range scope.Metrics().All() {
+			switch metric.Type() {
+			case pmetric.MetricTypeGauge:
+				points += metric.Gauge().DataPoints().Len()
+			case pmetric.MetricTypeSum:
+				points += metric.Sum().DataPoints().Len()
+			case pmetric.MetricTypeHistogram:
+				points += metric.Histogram().DataPoints().Len()
+			case pmetric.MetricTypeExponentialHistogram:
+				points += metric.ExponentialHistogram().DataPoints().Len()
+			}
+		}
+	}
+	return points
+}
+
 func (m *Metrics) shares(table *conn.Table) (owners []owner.Owner, shares map[owner.Owner]*share, overflow *share) {
 	shares, overflow = map[owner.Owner]*share{}, &share{}
 	of := func(o owner.Owner, isOverflow bool) *share {

@@ -43,9 +43,11 @@ type stages struct {
 // stageSums are the distributions of one owner since its start; nil where nothing has come.
 type stageSums [len(wire.StageLosses{})][wire.StagesPerDirection]*stageSum
 
+// stageSum has of its slots those that were ever counted in, and those between: mostly a few dozen.
 type stageSum struct {
 	sumNs uint64
-	slots [wire.HistogramSlots]uint64
+	first int
+	slots []uint64
 }
 
 func newStages(limits conn.Limits, environment Environment) stages {
@@ -76,8 +78,19 @@ func (s *stages) add(collection *wire.Collection, sinceNs uint64) {
 
 func (s *stageSum) add(sumNs uint64, first uint32, counts []uint32) {
 	s.sumNs += sumNs
+	from, to := int(first), int(first)+len(counts)
+	if len(s.slots) > 0 {
+		from, to = min(from, s.first), max(to, s.first+len(s.slots))
+	}
+	if to-from != len(s.slots) {
+		slots := make([]uint64, to-from)
+		if len(s.slots) > 0 {
+			copy(slots[s.first-from:], s.slots)
+		}
+		s.first, s.slots = from, slots
+	}
 	for i, n := range counts {
-		s.slots[int(first)+i] += uint64(n)
+		s.slots[int(first)-s.first+i] += uint64(n)
 	}
 }
 
@@ -124,23 +137,24 @@ func (w *writer) stage(sum *stageSum, bounds []float64) pcommon.Map {
 	point.SetSum(float64(sum.sumNs) / 1e9)
 	point.SetScale(wire.HistogramScale)
 	point.SetZeroThreshold(zeroThreshold)
-	point.SetZeroCount(sum.slots[0])
-	count := sum.slots[0]
-	first, last := 0, -1
-	for i, n := range sum.slots[1:] {
-		if n == 0 {
-			continue
+	var count, zero uint64
+	first, last := 0, -1 // of the positive ones, in sum.slots
+	for i, n := range sum.slots {
+		switch count += n; {
+		case n == 0:
+		case sum.first+i == 0:
+			zero = n
+		case last < 0:
+			first, last = i, i
+		default:
+			last = i
 		}
-		count += n
-		if last < 0 {
-			first = i
-		}
-		last = i
 	}
 	point.SetCount(count)
+	point.SetZeroCount(zero)
 	if last >= 0 {
-		point.Positive().SetOffset(int32(first - wire.HistogramFinest<<wire.HistogramScale))
-		point.Positive().BucketCounts().FromRaw(sum.slots[1+first : 2+last])
+		point.Positive().SetOffset(int32(sum.first + first - 1 - wire.HistogramFinest<<wire.HistogramScale))
+		point.Positive().BucketCounts().FromRaw(sum.slots[first : 1+last])
 	}
 	return point.Attributes()
 }
@@ -159,7 +173,7 @@ func (w *writer) explicitStage(sum *stageSum, bounds []float64) pcommon.Map {
 	var count uint64
 	bucket := 0
 	for i, n := range sum.slots {
-		for bucket < len(bounds) && i > slotOf(bounds[bucket]) {
+		for bucket < len(bounds) && sum.first+i > slotOf(bounds[bucket]) {
 			bucket++
 		}
 		counts[bucket] += n

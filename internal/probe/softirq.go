@@ -36,7 +36,7 @@ func (s *Scope) empty() bool {
 // softirqTable reads what the kernel counted.
 type softirqTable struct {
 	counted *ebpf.Map
-	last    [][]wire.Histogram // by key and CPU
+	last    [][]seenHistogram // by key and CPU
 	times   []wire.SoftirqTimes
 	now     []wire.Histogram // reused
 }
@@ -47,7 +47,7 @@ func newSoftirqTable(l *loader) *softirqTable {
 	if m == nil {
 		return nil
 	}
-	return &softirqTable{counted: m, last: make([][]wire.Histogram, m.MaxEntries())}
+	return &softirqTable{counted: m, last: make([][]seenHistogram, m.MaxEntries())}
 }
 
 // read takes what was added since the reading before. Safe on nil.
@@ -61,10 +61,10 @@ func (t *softirqTable) read() ([]wire.SoftirqTimes, error) {
 			return t.times, fmt.Errorf("softirq %d: %w", key, err)
 		}
 		if t.last[key] == nil {
-			t.last[key] = make([]wire.Histogram, len(t.now))
+			t.last[key] = make([]seenHistogram, len(t.now))
 		}
 		for cpu := range t.now {
-			first, counts, sumNs := histogramDifference(&t.now[cpu], &t.last[key][cpu])
+			first, counts, sumNs := t.last[key][cpu].difference(&t.now[cpu])
 			if counts == nil {
 				continue
 			}
@@ -72,7 +72,7 @@ func (t *softirqTable) read() ([]wire.SoftirqTimes, error) {
 				CPU: uint32(cpu), Vector: uint8(key / wire.SoftirqPhases), Phase: uint8(key % wire.SoftirqPhases),
 				SumNs: sumNs, First: first, Counts: counts,
 			})
-			t.last[key][cpu] = t.now[cpu]
+			t.last[key][cpu].keep(&t.now[cpu])
 		}
 	}
 	return t.times, nil

@@ -72,7 +72,9 @@ func Open(config Config, logger *zap.Logger) (wire.Source, error) {
 }
 
 func open(config Config, logger *zap.Logger) (wire.Source, error) {
-	types := config.Kernel.types
+	kernel := config.Kernel
+	config.Kernel = nil // tens of megabytes that nothing needs once the programs run
+	types := kernel.types
 	constants, err := config.Scope.constants()
 	if err != nil {
 		return nil, err
@@ -85,11 +87,10 @@ func open(config Config, logger *zap.Logger) (wire.Source, error) {
 		config:      config,
 		logger:      logger,
 		loader:      newLoader(config, types, constants),
-		facts:       newFacts(config.Kernel),
+		facts:       newFacts(kernel),
 		flows:       peerFlows(),
 		socketFlows: socketFlows(),
 	}
-	s.config.Kernel = nil // from here on it is the loader's alone, which forgets it
 	if err := s.load(types); err != nil {
 		s.Close()
 		return nil, err
@@ -99,7 +100,7 @@ func open(config Config, logger *zap.Logger) (wire.Source, error) {
 		s.Close()
 		return nil, err
 	}
-	s.loader.types = kernelTypes{} // tens of megabytes that nothing needs any more
+	s.loader.types = kernelTypes{}
 	s.logStatus()
 	for _, warning := range s.facts.Warnings() {
 		logger.Warn("Owners are known only in part", zap.String("reason", warning))

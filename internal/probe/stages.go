@@ -105,7 +105,7 @@ type stageTable struct {
 }
 
 type seenBlock struct {
-	block   wire.StageBlock
+	stages  [wire.StagesPerDirection]seenHistogram
 	idle    int
 	reading uint64
 }
@@ -232,44 +232,68 @@ func (t *stageTable) remove(key wire.StageKey) error {
 	return nil
 }
 
-// histogramDifference is what now has more than before, from slot first on; counts is nil if that is nothing. What
-// seems to be less has wrapped around.
-func histogramDifference(now, before *wire.Histogram) (first uint32, counts []uint32, sumNs uint64) {
-	if now.Slots == before.Slots {
-		return 0, nil, 0
+// seenHistogram is what a histogram was: of its slots those from the first to the last that are not zero. Few are, and
+// there is one of each owner and stage.
+type seenHistogram struct {
+	sumNs uint64
+	first int
+	slots []uint32
+}
+
+func (h *seenHistogram) slot(i int) uint32 {
+	if i -= h.first; i >= 0 && i < len(h.slots) {
+		return h.slots[i]
 	}
+	return 0
+}
+
+func (h *seenHistogram) keep(now *wire.Histogram) {
+	first, last := 0, len(now.Slots)-1
+	for first < last && now.Slots[first] == 0 {
+		first++
+	}
+	for last > first && now.Slots[last] == 0 {
+		last--
+	}
+	h.sumNs, h.first, h.slots = now.SumNs, first, append(h.slots[:0], now.Slots[first:last+1]...)
+}
+
+// difference is what now has more than was kept, from slot first on; counts is nil if that is nothing. What seems to be
+// less has wrapped around.
+func (h *seenHistogram) difference(now *wire.Histogram) (first uint32, counts []uint32, sumNs uint64) {
 	from, to := -1, 0
-	for i := range now.Slots {
-		if now.Slots[i] != before.Slots[i] {
+	for i, n := range now.Slots {
+		if n != h.slot(i) {
 			if from < 0 {
 				from = i
 			}
 			to = i
 		}
 	}
+	if from < 0 {
+		return 0, nil, 0
+	}
 	counts = make([]uint32, to-from+1)
 	for i := range counts {
-		counts[i] = now.Slots[from+i] - before.Slots[from+i]
+		counts[i] = now.Slots[from+i] - h.slot(from+i)
 	}
-	return uint32(from), counts, now.SumNs - before.SumNs
+	return uint32(from), counts, now.SumNs - h.sumNs
 }
 
 // difference adds what t.block has more than it had.
 func (t *stageTable) difference(key *wire.StageKey, seen *seenBlock) (any bool) {
 	for stage := range t.block.Stages {
-		first, counts, sumNs := histogramDifference(&t.block.Stages[stage], &seen.block.Stages[stage])
+		first, counts, sumNs := seen.stages[stage].difference(&t.block.Stages[stage])
 		if counts == nil {
 			continue
 		}
 		any = true
+		seen.stages[stage].keep(&t.block.Stages[stage])
 		t.times = append(t.times, wire.StageTimes{
 			Owner:    wire.OwnerRef{CgroupID: key.CgroupID, Netns: key.Netns},
 			Overflow: key.Overflow != 0, Direction: key.Direction, Stage: uint8(stage),
 			SumNs: sumNs, First: first, Counts: counts,
 		})
-	}
-	if any {
-		seen.block = t.block
 	}
 	return any
 }
