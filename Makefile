@@ -178,7 +178,7 @@ deps: deps-test deps-test-k8s deps-lab deps-generate ## Install the Debian packa
 deps-run:
 	@$(install) nginx:nginx curl:curl wrk:wrk ip:iproute2 nft:nftables
 deps-test: deps-run
-	@$(install) h2load:nghttp2-client dig:bind9-dnsutils dnsmasq:dnsmasq-base
+	@$(install) h2load:nghttp2-client dig:bind9-dnsutils dnsmasq:dnsmasq-base ipvsadm:ipvsadm conntrack:conntrack
 deps-test-k8s: deps-run
 	@$(install) setpriv:util-linux runc:runc
 deps-lab:

@@ -8,7 +8,7 @@ set -u
 work=$1
 
 programs=
-for program in nginx h2load curl ip nft tc ss nstat dig dnsmasq; do
+for program in nginx h2load curl ip nft tc ss nstat dig dnsmasq ipvsadm conntrack; do
 	programs="$programs -program $program"
 done
 

@@ -193,6 +193,9 @@ type CountersConfig struct {
 	// Complete takes every counter of the kernel's tables, some 400, not just those that docs/counters.md lists.
 	// What is zero is not sent either way.
 	Complete bool `mapstructure:"complete"`
+	// Processes takes what the processes of each namespace have open, read and write. It needs CAP_SYS_PTRACE, and
+	// reads three files for each process and one for each that it has open.
+	Processes bool `mapstructure:"processes"`
 	// SkipHostInterfaces are patterns of network devices in the host's namespace that are left out.
 	SkipHostInterfaces []string `mapstructure:"skip_host_interfaces"`
 }

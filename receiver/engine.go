@@ -48,6 +48,7 @@ func engineConfig(c *Config, version string) engine.Config {
 			Slow:        slow(c.Slow),
 			Counters: probe.Counters{
 				Enabled: c.Counters.Enabled, Groups: c.Counters.Groups, Complete: c.Counters.Complete,
+				Processes:       c.Counters.Processes,
 				SkipHostDevices: c.Counters.SkipHostInterfaces,
 			},
 			RingBytes:  c.RingBuffer.Size,

@@ -29,7 +29,7 @@ func runChild(role string) int {
 	case "memory-server":
 		err = serveManyOwners(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
 	case "memory-client":
-		err = askManyOwners(os.Args[1], os.Args[2], os.Args[3])
+		err = askManyOwners(os.Args[1], os.Args[2], os.Args[3], os.Args[4], os.Args[5])
 	case "collect":
 		err = collect(os.Args[1])
 	default:

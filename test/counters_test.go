@@ -117,7 +117,8 @@ func (o *observer) counters(resource ...any) map[string]counted {
 				for _, point := range metric.Sum().DataPoints().All() {
 					key := metric.Name()
 					for _, name := range []string{"network.counter.name", "network.interface.name", "network.qdisc.kind",
-						"server.port", "network.transport", "network.type", "network.socket.state", "network.io.direction"} {
+						"server.port", "network.transport", "network.type", "network.socket.state", "network.io.direction",
+						"disk.io.direction"} {
 						if value := text(point.Attributes(), name); value != "" {
 							key += " " + value
 						}

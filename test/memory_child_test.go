@@ -72,11 +72,13 @@ func answerAll(conn net.Conn) {
 
 // askManyOwners is the role of their clients: one short connection to each from each peer, then the connections that
 // stay. It tells the number of answers each time it is asked.
-func askManyOwners(first, owners, address string) error {
+func askManyOwners(first, owners, address, ofPeers, ofConnections string) error {
 	from, _ := strconv.Atoi(first)
 	count, _ := strconv.Atoi(owners)
+	peersEach, _ := strconv.Atoi(ofPeers)
+	each, _ := strconv.Atoi(ofConnections)
 	dial := func(peer, owner int) (net.Conn, error) {
-		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(10, 77, 0, byte(100+peer%memoryPeers))}}
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(10, 77, 0, byte(100+peer%peersEach))}}
 		return dialer.Dial("tcp4", net.JoinHostPort(address, strconv.Itoa(memoryPort+owner)))
 	}
 	var answered atomic.Int64
@@ -94,7 +96,7 @@ func askManyOwners(first, owners, address string) error {
 	}
 	var failed atomic.Pointer[error]
 	var peers sync.WaitGroup
-	for peer := range memoryPeers {
+	for peer := range peersEach {
 		peers.Go(func() {
 			buffer := make([]byte, 512)
 			for owner := from; owner < from+count; owner++ {
@@ -113,7 +115,6 @@ func askManyOwners(first, owners, address string) error {
 	if err := failed.Load(); err != nil {
 		return *err
 	}
-	each := memoryConnections / memoryOwners
 	const interval = time.Second * memoryConnections / memoryPerSecond
 	begin := time.Now()
 	for i := range count * each {

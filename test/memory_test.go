@@ -21,11 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The node of DESIGN's budget: so many pods that serve, each of so many peers, connections that stay open, and
-// requests on them.
+// The node of the budget: connections that stay open, and requests on them.
 const (
-	memoryOwners      = 500
-	memoryPeers       = 50
 	memoryConnections = 10_000
 	memoryPerSecond   = 10_000
 	memoryBudget      = 100 << 20
@@ -33,18 +30,27 @@ const (
 	memorySeconds     = 60
 )
 
+// population is who is at the ends: containers that serve, and peers that each of them has.
+type population struct{ owners, peers int }
+
 // TestMemoryOfABusyNode runs the built collector with the example's configuration in a cgroup of its own. make
-// bench-memory runs it; it takes two minutes and both cores of a small machine.
+// bench-memory runs it; it takes three minutes and both cores of a small machine.
 func TestMemoryOfABusyNode(t *testing.T) {
 	collector := os.Getenv("EBPFNET_COLLECTOR")
 	if collector == "" {
 		t.Skip("measures a built collector: make bench-memory")
 	}
+	for _, population := range []population{{10, 10}, {500, 50}} {
+		t.Run(fmt.Sprintf("%d owners of %d peers", population.owners, population.peers), func(t *testing.T) { population.measure(t, collector) })
+	}
+}
+
+func (population population) measure(t *testing.T, collector string) {
 	n := newNetwork(t)
-	for i := range memoryPeers {
+	for i := range population.peers {
 		n.client.ip("addr", "add", fmt.Sprintf("10.77.0.%d/24", 100+i), "dev", "eth0")
 	}
-	load := startLoad(t, n)
+	load := population.start(t, n)
 	c := startMeasured(t, collector, n.server.path)
 	load.begin()
 	var requests int
@@ -66,7 +72,7 @@ func TestMemoryOfABusyNode(t *testing.T) {
 			assert.LessOrEqual(t, most, uint64(memoryBudget), "at %.0f requests/s", perSecond)
 		}
 	}
-	t.Logf("%d connections of %d owners, %.0f requests/s, %.0f %% of a processor", memoryConnections, memoryOwners, perSecond, 100*processor)
+	t.Logf("%d connections of %d owners, %.0f requests/s, %.0f %% of a processor", memoryConnections, population.owners, perSecond, 100*processor)
 	c.show("otelcol_ebpf_net_connections", "otelcol_ebpf_net_calls", "otelcol_ebpf_net_records", "otelcol_ebpf_net_owners")
 }
 
@@ -243,7 +249,7 @@ type load struct {
 	answered []*bufio.Reader
 }
 
-func startLoad(t *testing.T, n *network) *load {
+func (population population) start(t *testing.T, n *network) *load {
 	t.Helper()
 	mount := "/sys/fs/cgroup"
 	if _, err := os.Stat(mount + "/unified/cgroup.procs"); err == nil {
@@ -252,7 +258,7 @@ func startLoad(t *testing.T, n *network) *load {
 	base := fmt.Sprintf("%s/ebpfnet-%d-load", mount, os.Getpid())
 	require.NoError(t, os.Mkdir(base, 0o755))
 	t.Cleanup(func() { removeCgroup(t, base) })
-	for i := range memoryOwners {
+	for i := range population.owners {
 		path := memoryPod(base, i)
 		require.NoError(t, os.MkdirAll(path, 0o755))
 		t.Cleanup(func() {
@@ -261,14 +267,15 @@ func startLoad(t *testing.T, n *network) *load {
 		})
 	}
 	l := &load{t: t}
-	each := memoryOwners / memoryProcesses
+	each := population.owners / memoryProcesses
 	for i := range memoryProcesses {
 		_, ready := l.child(n.server, "memory-server", base, strconv.Itoa(i*each), strconv.Itoa(each), n.server.v4.String())
 		line, err := ready.ReadString('\n')
 		require.NoError(t, err, line)
 	}
 	for i := range memoryProcesses {
-		in, out := l.child(n.client, "memory-client", strconv.Itoa(i*each), strconv.Itoa(each), n.server.v4.String())
+		in, out := l.child(n.client, "memory-client", strconv.Itoa(i*each), strconv.Itoa(each), n.server.v4.String(),
+			strconv.Itoa(population.peers), strconv.Itoa(memoryConnections/population.owners))
 		l.clients, l.answered = append(l.clients, in), append(l.answered, out)
 	}
 	return l

@@ -29,6 +29,8 @@ func Groups() []Group {
 		{"qdisc", []wire.CounterGroup{wire.CounterQdisc}},
 		{"conntrack", []wire.CounterGroup{wire.CounterConntrack}},
 		{"softnet", []wire.CounterGroup{wire.CounterSoftnet}},
+		{"ipvs", []wire.CounterGroup{wire.CounterIPVS}},
+		{"rdma", []wire.CounterGroup{wire.CounterRDMA}},
 	}
 }
 

@@ -20,7 +20,9 @@ type Options struct {
 	// SkipHostDevices are patterns (path.Match) of network devices in the host's namespace that are left out: the
 	// host's ends of the pods' links, whose traffic the pods' own ends tell.
 	SkipHostDevices []string
+	Processes       bool   // what the processes of each namespace have open, read and write, too
 	ProcRoot        string // empty: /proc
+	SysRoot         string // empty: /sys
 }
 
 // Target is a network namespace to read.
@@ -30,6 +32,8 @@ type Target struct {
 	ZeroNs   uint64
 	Host     bool
 	TGID     uint32 // a process that lives there
+
+	Processes []uint32 // all that do, for Options.Processes
 }
 
 // maxDevices is how many network devices of a namespace are told. They come in the order in which they were made,
@@ -44,11 +48,13 @@ type Reader struct {
 	tables    map[string]*tableReader
 	conntrack columns
 	wide      map[uint64]map[wideKey]*wide
+	io        map[uint64]*namespaceIO
 	texts     map[string]string
 	buffer    []byte
 	page      uint64
 	visitor   *visitor // during Read
 	refused   error    // why other namespaces cannot be entered
+	hidden    error    // why processes cannot be read
 	failed    error    // what the last Read could not read
 	out       []wire.Counter
 }
@@ -63,10 +69,14 @@ type tableReader struct {
 func NewReader(options Options) *Reader {
 	r := &Reader{
 		options: options, tables: map[string]*tableReader{}, wide: map[uint64]map[wideKey]*wide{},
+		io:    map[uint64]*namespaceIO{},
 		texts: map[string]string{}, buffer: make([]byte, 64<<10), page: uint64(os.Getpagesize()),
 	}
 	if r.options.ProcRoot == "" {
 		r.options.ProcRoot = "/proc"
+	}
+	if r.options.SysRoot == "" {
+		r.options.SysRoot = "/sys"
 	}
 	for group := range r.groups {
 		r.groups[group] = len(options.Groups) == 0
@@ -74,6 +84,7 @@ func NewReader(options Options) *Reader {
 	for _, group := range options.Groups {
 		r.groups[group] = true
 	}
+	r.groups[wire.CounterProcess] = options.Processes
 	for i := range tables {
 		r.tables[tables[i].prefix] = &tableReader{table: &tables[i], wanted: newWanted(&tables[i], options.Complete)}
 	}
@@ -119,6 +130,9 @@ func (r *Reader) Read(targets []Target, lives func(*Target) bool) []wire.Namespa
 // Refused says why the queueing disciplines of other namespaces are not told; nil: they are, or nobody asked.
 func (r *Reader) Refused() error { return r.refused }
 
+// Hidden says why nothing is told of processes; nil: it is, or nobody asked.
+func (r *Reader) Hidden() error { return r.hidden }
+
 // Failed says what the last Read could not read although it may; nil: nothing.
 func (r *Reader) Failed() error { return r.failed }
 
@@ -149,6 +163,15 @@ func (r *Reader) read(target *Target) {
 	}
 	if r.any(wire.CounterSoftnet) && target.Host {
 		r.readSoftnet(r.file(net+"softnet_stat"), target)
+	}
+	if r.any(wire.CounterIPVS) {
+		r.readIPVS(r.file(net + "ip_vs_stats"))
+	}
+	if r.any(wire.CounterRDMA) && target.Host {
+		r.readRDMA()
+	}
+	if r.any(wire.CounterProcess) {
+		r.readProcesses(target)
 	}
 	if r.any(wire.CounterQdisc) {
 		r.readQdiscs(target)

@@ -47,4 +47,9 @@ func (r *Reader) forget(targets []Target) {
 			delete(r.wide, identity)
 		}
 	}
+	for identity := range r.io {
+		if !here[identity] {
+			delete(r.io, identity)
+		}
+	}
 }

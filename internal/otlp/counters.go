@@ -126,7 +126,8 @@ type meaning struct {
 	transport string
 	state     string // of sockets
 	direction string
-	named     bool // the kernel's name is an attribute
+	disk      string // disk.io.direction
+	named     bool   // the kernel's name is an attribute
 }
 
 func (p *counterPoint) attributes(to pcommon.Map) {
@@ -140,6 +141,7 @@ func (p *counterPoint) attributes(to pcommon.Map) {
 	putStr(to, attrTransport, p.transport)
 	putStr(to, attrSocketState, p.state)
 	putStr(to, attrIODirection, p.direction)
+	putStr(to, attrDiskDirection, p.disk)
 }
 
 func meaningOf(c *wire.Counter) (meaning, bool) {
@@ -160,6 +162,8 @@ func meaningOf(c *wire.Counter) (meaning, bool) {
 		return meaning{id: counterICMP, network: "ipv4", named: true}, true
 	case wire.CounterICMP6:
 		return meaning{id: counterICMP, network: "ipv6", named: true}, true
+	case wire.CounterRDMA:
+		return meaning{id: rdmaCounter, named: true}, true
 	case wire.CounterConntrack:
 		if c.Name != "entries" && c.Name != "max" {
 			return meaning{id: counterConntrack, named: true}, true
@@ -217,4 +221,17 @@ var counterMeanings = map[counterName]meaning{
 	{wire.CounterSoftnet, "processed"}:    {id: softnetProcessed},
 	{wire.CounterSoftnet, "dropped"}:      {id: softnetDropped},
 	{wire.CounterSoftnet, "time_squeeze"}: {id: softnetSqueezed},
+
+	{wire.CounterIPVS, "connections"}: {id: ipvsConnections},
+	{wire.CounterIPVS, "inpackets"}:   {id: ipvsPackets, direction: "receive"},
+	{wire.CounterIPVS, "outpackets"}:  {id: ipvsPackets, direction: "transmit"},
+	{wire.CounterIPVS, "inbytes"}:     {id: ipvsIO, direction: "receive"},
+	{wire.CounterIPVS, "outbytes"}:    {id: ipvsIO, direction: "transmit"},
+
+	{wire.CounterProcess, "files"}:       {id: openFiles},
+	{wire.CounterProcess, "sockets"}:     {id: openSockets},
+	{wire.CounterProcess, "syscr"}:       {id: ioCalls, disk: "read"},
+	{wire.CounterProcess, "syscw"}:       {id: ioCalls, disk: "write"},
+	{wire.CounterProcess, "read_bytes"}:  {id: diskIO, disk: "read"},
+	{wire.CounterProcess, "write_bytes"}: {id: diskIO, disk: "write"},
 }

@@ -15,7 +15,7 @@ import (
 func allCounters() (all []wire.Counter) {
 	for _, group := range []wire.CounterGroup{
 		wire.CounterTCP, wire.CounterMPTCP, wire.CounterUDP, wire.CounterUDP6, wire.CounterIP, wire.CounterIP6, wire.CounterICMP,
-		wire.CounterICMP6, wire.CounterConntrack,
+		wire.CounterICMP6, wire.CounterConntrack, wire.CounterRDMA,
 	} {
 		all = append(all, wire.Counter{Group: group, Name: "InErrors", Value: uint64(group)})
 	}

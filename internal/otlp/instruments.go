@@ -92,6 +92,14 @@ const (
 	softnetProcessed
 	softnetDropped
 	softnetSqueezed
+	ipvsConnections
+	ipvsPackets
+	ipvsIO
+	rdmaCounter
+	openFiles
+	openSockets
+	ioCalls
+	diskIO
 
 	instrumentCount
 )
@@ -277,6 +285,30 @@ var instruments = [instrumentCount]Instrument{
 	softnetSqueezed: {"network.softnet.squeezed", "{event}",
 		"How often a processor of the host stopped taking packets because its time or budget was used up.",
 		Sum, nil, nil, nil},
+	ipvsConnections: {"network.ipvs.connections", "{connection}",
+		"Connections that IPVS scheduled in a network namespace.",
+		Sum, nil, nil, nil},
+	ipvsPackets: {"network.ipvs.packet.count", "{packet}",
+		"Packets that IPVS passed on in a network namespace: received from clients, transmitted to them.",
+		Sum, []string{attrIODirection}, nil, nil},
+	ipvsIO: {"network.ipvs.io", "By",
+		"Bytes that IPVS passed on in a network namespace: received from clients, transmitted to them.",
+		Sum, []string{attrIODirection}, nil, nil},
+	rdmaCounter: {"network.rdma.counter", "1",
+		"What the host's RDMA devices count for each port, by the driver's own name.",
+		Sum, []string{attrInterfaceName, attrCounterName}, nil, nil},
+	openFiles: {"network.namespace.open_files", "{file}",
+		"File descriptors that the processes of a network namespace have open.",
+		UpDownCounter, nil, nil, nil},
+	openSockets: {"network.namespace.open_sockets", "{socket}",
+		"File descriptors of sockets that the processes of a network namespace have open.",
+		UpDownCounter, nil, nil, nil},
+	ioCalls: {"network.namespace.io.calls", "{call}",
+		"System calls with which the processes of a network namespace read and wrote files, pipes and sockets alike.",
+		Sum, []string{attrDiskDirection}, nil, nil},
+	diskIO: {"network.namespace.disk.io", "By",
+		"Bytes that the processes of a network namespace had read from disks and written to them.",
+		Sum, []string{attrDiskDirection}, nil, nil},
 }
 
 // Instruments are all metrics that may be emitted, in the order in which they are. To be read only.

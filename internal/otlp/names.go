@@ -86,6 +86,7 @@ const (
 	attrResponseMessages = "ebpfnet.rpc.response.message.count"
 	attrResetReason      = "network.tcp.reset.reason" // the kernel's name without SK_RST_REASON_, or a function
 	attrCPU              = "cpu.logical_number"
+	attrDiskDirection    = "disk.io.direction"          // read, write
 	attrSlowDuration     = "network.slow.duration"      // s
 	attrSoftirqPhase     = "network.softirq.phase"      // wait, run
 	attrSoftirqVector    = "network.softirq.vector"     // see softirqVectors

@@ -60,6 +60,7 @@ type Counters struct {
 	Enabled         bool
 	Groups          []string // of counters.Groups; empty: all
 	Complete        bool     // all of the kernel's tables, not just what is commonly looked at
+	Processes       bool     // what the processes of each namespace have open, read and write
 	SkipHostDevices []string // patterns of devices of the host's namespace to leave out
 }
 

@@ -22,17 +22,27 @@ type counterTable struct {
 	listeners *listenTable // nil: not wanted, or the kernel does not tell
 	queues    *ebpf.Map    // likewise
 	told      bool         // why queueing disciplines are missing
+	toldToo   bool         // why processes are
 }
 
 // readFiles gives what is counted for each namespace. They are read beside the ring buffer, which is emptied
 // meanwhile.
 func (s *source) readFiles(handler wire.Handler) []wire.NamespaceCounters {
 	var targets []counters.Target
+	processes := map[uint32][]uint32{}
+	if s.config.Counters.Processes {
+		for i := range s.facts.residents.list {
+			if task := &s.facts.residents.list[i]; task.Flags&wire.TaskKernel == 0 {
+				processes[task.Netns] = append(processes[task.Netns], task.TGID)
+			}
+		}
+	}
 	for _, namespace := range s.facts.residents.All() {
 		if namespace.InScope && len(targets) < maxNamespaces {
 			targets = append(targets, counters.Target{
 				Inode: namespace.Inode, Identity: namespace.Identity, Host: namespace.Host,
 				TGID: namespace.First.TGID, ZeroNs: namespace.First.StartNs,
+				Processes: processes[namespace.Inode],
 			})
 		}
 	}
@@ -60,6 +70,11 @@ func (s *source) tellRefusal() {
 		s.counters.told = true
 		s.logger.Warn("Queueing disciplines are told of this collector's own network namespace only: others take "+
 			"CAP_SYS_ADMIN and CAP_SYS_PTRACE, or leave qdisc out of counters::groups", zap.Error(refused))
+	}
+	if hidden := s.counters.reader.Hidden(); hidden != nil && !s.counters.toldToo {
+		s.counters.toldToo = true
+		s.logger.Warn("What processes have open, read and write is not told: those of other users take CAP_SYS_PTRACE, "+
+			"or set counters::processes to false", zap.Error(hidden))
 	}
 }
 

@@ -213,6 +213,7 @@ func (s *source) loadNamespaces() error {
 	s.counters = &counterTable{reader: counters.NewReader(counters.Options{
 		Groups:          counters.Named(s.config.Counters.Groups),
 		Complete:        s.config.Counters.Complete,
+		Processes:       s.config.Counters.Processes,
 		SkipHostDevices: s.config.Counters.SkipHostDevices,
 	})}
 	if !s.wants(wire.CounterListener) {

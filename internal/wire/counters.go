@@ -11,7 +11,7 @@ type NamespaceCounters struct {
 // Counter is one number that the kernel keeps. Sums that are zero are left out.
 type Counter struct {
 	Group  CounterGroup
-	Device string // network device: CounterInterface and CounterQdisc
+	Device string // network device: CounterInterface and CounterQdisc; RDMA device and port: CounterRDMA
 	Kind   string // of the queueing discipline: CounterQdisc
 	Port   uint16 // CounterListener
 	Name   string // the kernel's own, or that of the field of its structure
@@ -38,6 +38,9 @@ const (
 	CounterConntrack                         // /proc/net/stat/nf_conntrack, and max of /proc/sys/net/netfilter
 	CounterListener                          // struct listener_record
 	CounterQueue                             // struct queue_bytes
+	CounterIPVS                              // /proc/net/ip_vs_stats: connections, inpackets, outpackets, inbytes, outbytes
+	CounterRDMA                              // hw_counters of /sys/class/infiniband
+	CounterProcess                           // files, sockets: /proc/PID/fd; /proc/PID/io
 )
 
 // Namespace is what is known of the inhabitants of a network namespace.
