@@ -306,19 +306,19 @@ func (p *pipeline) Collect(collection *wire.Collection) {
 	p.times.sweep(known)
 	p.logs.SetOffset(collection.OffsetNs)
 	p.spans.SetOffset(collection.OffsetNs)
-	p.sendFlows(collection)
 	metrics := p.metrics.Collect(collection, p.table)
 	if sink, points := p.engine.sink.Metrics, metrics.DataPointCount(); sink != nil && points > 0 {
 		p.send(p.out.metrics, points, &p.stats.Lost.Metrics, func(ctx context.Context) {
 			otlp.Split(metrics, func(batch pmetric.Metrics) { _ = sink(ctx, batch) })
 		})
 	}
+	p.sendFlows(collection)
 	p.stats.Kernel = collection.Stats
 	p.publish()
 }
 
-// sendFlows hands over the flows before all else of the collection. They are one batch of the queue and many of
-// the sink's: made all at once they would take more memory than everything else.
+// sendFlows hands over the flows after all else of the collection, which is free again by then. They are one batch of
+// the queue and many of the sink's: made all at once they would take more memory than everything else.
 func (p *pipeline) sendFlows(collection *wire.Collection) {
 	sink := p.engine.sink.Metrics
 	if sink == nil {
