@@ -36,7 +36,7 @@ func TestIPVSCountersAgreeWithIpvsadm(t *testing.T) {
 	n := newNetwork(t)
 	need(t, "ipvsadm")
 	service := netip.MustParseAddrPort("10.96.0.10:80")
-	n.client.ip("addr", "add", service.Addr().String()+"/32", "dev", "lo")
+	n.client.ip("route", "add", service.Addr().String()+"/32", "via", n.server.v4.String())
 	n.client.run("ipvsadm", "--add-service", "--tcp-service", service.String(), "--scheduler", "rr")
 	n.client.run("ipvsadm", "--add-server", "--tcp-service", service.String(), "--real-server", n.server.at4(7700).String(), "--masquerading")
 	n.client.inhabit("")
