@@ -125,9 +125,9 @@ func (t *Table) account(c *Connection, r *wire.ConnRecord) {
 	s.Bytes[wire.DirectionReceive] += received
 	s.Packets[wire.DirectionTransmit] += out
 	s.Packets[wire.DirectionReceive] += in
-	if c.flow != nil {
-		c.flow.Add(wire.DirectionTransmit, sent, out)
-		c.flow.Add(wire.DirectionReceive, received, in)
+	if t.flows != nil {
+		c.count(wire.DirectionTransmit, sent, out)
+		c.count(wire.DirectionReceive, received, in)
 	}
 	s.OutOfOrder += step(&c.outOfOrder, r.OutOfOrder)
 }

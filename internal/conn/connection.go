@@ -25,6 +25,9 @@ type Connection struct {
 	series *Series // nil: not yet attributed, see Table.attributable
 	flow   *Flow   // nil: not yet attributed, or flows are not wanted
 
+	// What no flow contains yet, of a client that has not got through: transmitted, received.
+	early [2]struct{ bytes, packets uint16 } // a few SYNs, of which one may hold data
+
 	// What the sums already contain.
 	transmitted, received       uint64
 	segsOut, segsIn, outOfOrder uint32
@@ -47,7 +50,7 @@ type Connection struct {
 	bits  uint8 // wire.Conn* of the newest record
 }
 
-type status uint8
+type status uint16
 
 const (
 	established   status = 1 << iota // in Stats.Live, or was
@@ -58,6 +61,7 @@ const (
 	rttSeen                          // at least once in Series.RTT
 	moved                            // payload since the last observation of RTT
 	closeDue                         // ended by FAILED: the CLOSE record that follows says nothing new
+	ending                           // the record of its end is being taken
 )
 
 func (c *Connection) is(s status) bool { return c.flags&s != 0 }

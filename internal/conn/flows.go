@@ -153,9 +153,11 @@ func (t *Table) translate(key *FlowKey, pair *wire.AddressPair) {
 	}
 }
 
-// join puts c into its flow.
+// join puts c into its flow. A client's state says that it connects before its first segment is out: nobody knows yet
+// whom that is sent to.
 func (t *Table) join(c *Connection) {
-	if t.flows == nil || c.flow != nil {
+	if t.flows == nil || c.flow != nil ||
+		t.options.Translation != nil && c.role == wire.RoleClient && !c.is(established|ending) {
 		return
 	}
 	start := t.sinceNs
@@ -164,6 +166,18 @@ func (t *Table) join(c *Connection) {
 	}
 	c.flow = t.flows.Of(*c.owner, t.flowKey(c), uint64(int64(start)+t.offsetNs))
 	c.flow.connections++
+}
+
+// count adds to c's flow what moved in a direction, as soon as there is one.
+func (c *Connection) count(direction uint8, bytes, packets uint64) {
+	early := &c.early[direction-wire.DirectionTransmit]
+	if c.flow == nil {
+		early.bytes += uint16(bytes)
+		early.packets += uint16(packets)
+		return
+	}
+	c.flow.Add(direction, bytes+uint64(early.bytes), packets+uint64(early.packets))
+	early.bytes, early.packets = 0, 0
 }
 
 // leave takes c out of its flow: it has ended, or turned out to belong to another.

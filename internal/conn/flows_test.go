@@ -184,3 +184,30 @@ func TestAClientsFlowNamesTheBackendBehindAService(t *testing.T) {
 	assert.Equal(t, FlowKey{Peer: dialled, Port: 81, Role: wire.RoleClient, Protocol: 6}, flows[1].Key)
 	assert.Equal(t, FlowKey{Peer: dialled, Port: 40000, Role: wire.RoleServer, Protocol: 6}, flows[2].Key)
 }
+
+func TestTheBackendIsAskedForOnceTheClientHasGotThrough(t *testing.T) {
+	backend := netip.MustParseAddrPort("10.2.0.9:8080")
+	sent := false
+	w := newWorld(t, Options{Flows: &FlowLimits{}, Translation: func(*wire.AddressPair) (netip.AddrPort, bool) {
+		return backend, sent
+	}})
+	through, refused := w.client(1), w.client(2)
+	for _, r := range []*wire.ConnRecord{&through, &refused} {
+		connecting := *r
+		connecting.State, connecting.EstablishedNs, connecting.Flags = StateSynSent, 0, 0
+		connecting.SegsOut = 1
+		w.sees(wire.RecordConnSnapshot, connecting)
+	}
+	require.Empty(t, w.flows(), "the table of connections has not seen it yet")
+	sent = true
+	through.SegsOut, through.SegsIn = 3, 2
+	w.sees(wire.RecordConnOpen, through)
+	refused.State, refused.EstablishedNs, refused.Flags = StateSynSent, 0, 0
+	refused.SegsOut, refused.SegsIn = 2, 1
+	w.sees(wire.RecordConnFailed, refused)
+	flows := w.flows()
+	require.Len(t, flows, 1)
+	assert.Equal(t, backend.Addr(), flows[0].Key.Peer)
+	assert.EqualValues(t, 5, flows[0].Packets[wire.DirectionTransmit], "with what was sent before")
+	assert.EqualValues(t, 3, flows[0].Packets[wire.DirectionReceive])
+}

@@ -175,6 +175,7 @@ func (t *Table) observe(c *Connection, r *wire.ConnRecord) {
 }
 
 func (t *Table) fail(c *Connection, r *wire.ConnRecord) {
+	c.flags |= ending
 	t.account(c, r)
 	c.remember(r)
 	c.series.fail(FailureOf(r))
@@ -184,6 +185,7 @@ func (t *Table) fail(c *Connection, r *wire.ConnRecord) {
 }
 
 func (t *Table) close(c *Connection, r *wire.ConnRecord) {
+	c.flags |= ending
 	t.establish(c, r)
 	if !c.is(established) {
 		if c.role == wire.RoleClient || r.State == StateSynSent { // the FAILED record was lost
