@@ -8,7 +8,7 @@ set -u
 work=$1
 
 programs=
-for program in nginx h2load curl ip nft tc ss nstat dig dnsmasq ipvsadm conntrack; do
+for program in nginx h2load curl wrk ip nft tc ss nstat dig dnsmasq ipvsadm conntrack; do
 	programs="$programs -program $program"
 done
 
@@ -18,6 +18,10 @@ test_kernel() {
 	arch=$1 kernel=$2 select=$LABRUN
 	[ "$arch" = amd64 ] || select=$ARM64_RUN
 	log=$work/$kernel-$arch.log
+	# Where it is installed; there is none for other architectures, and nothing but end-to-end tests wants it.
+	if [ -n "$select" ] && [ "$arch" = "$(go env GOHOSTARCH)" ] && command -v node >/dev/null; then
+		programs="$programs -program node"
+	fi
 	printf '\n=== kernel %s %s\n' "$kernel" "$arch"
 	# shellcheck disable=SC2086
 	if ! "$work/vm" -fetch -kernel "$kernel" -arch "$arch" -mirror "${DEBIAN_MIRROR:-}" $programs; then
