@@ -1,12 +1,11 @@
 //go:build linux
 
 // cost measures what the collector costs: requests of wrk to one nginx worker over a veth pair in two network
-// namespaces of its own, both ends traced. What is compared takes turns in each round; of each the median counts.
-// CPU times are those of control groups, so that other work on the machine adds little.
+// namespaces of its own, both ends traced. What is compared takes turns in each round; of each the best counts, as what
+// else runs on the machine only adds. CPU times are those of control groups.
 package main
 
 import (
-	"cmp"
 	"flag"
 	"fmt"
 	"log"
@@ -123,30 +122,25 @@ func run(o options) error {
 	return nil
 }
 
-// print gives medians, as ratios to the first subject.
+// print gives the best of each, and ratios to the first subject.
 func print(subjects []*subject) {
 	fmt.Printf("%-12s %-24s %10s %7s %12s %12s %7s\n", "mode", "collector", "requests/s", "ratio", "load µs/req",
 		"collect. µs", "ratio")
-	first := subjects[0].median()
+	first := subjects[0].best()
 	for _, s := range subjects {
-		m := s.median()
+		m := s.best()
 		fmt.Printf("%-12s %-24s %10.0f %7.2f %12.2f %12.2f %7.2f\n", s.name, filepath.Base(s.collector), m.rate,
 			first.rate/m.rate, m.load, m.collector, (m.load+m.collector)/(first.load+first.collector))
 	}
 }
 
-func (s *subject) median() sample {
-	of := func(f func(sample) float64) float64 {
-		var values []float64
-		for _, one := range s.samples {
-			values = append(values, f(one))
+func (s *subject) best() sample {
+	best := s.samples[0]
+	for _, one := range s.samples {
+		best.rate = max(best.rate, one.rate)
+		if one.load+one.collector < best.load+best.collector {
+			best.load, best.collector = one.load, one.collector
 		}
-		slices.SortFunc(values, cmp.Compare)
-		return values[len(values)/2]
 	}
-	return sample{
-		rate:      of(func(s sample) float64 { return s.rate }),
-		load:      of(func(s sample) float64 { return s.load }),
-		collector: of(func(s sample) float64 { return s.collector }),
-	}
+	return best
 }
