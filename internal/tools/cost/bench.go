@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -77,20 +78,21 @@ func newBench(dir string, o options) (*bench, error) {
 			return b, err
 		}
 	}
-	for _, arguments := range []string{
-		"netns add " + client,
-		"netns add " + server,
-		"-n " + client + " link add eth0 type veth peer name eth0 netns " + server,
-		"-n " + client + " addr add 10.213.77.1/24 dev eth0",
-		"-n " + server + " addr add 10.213.77.2/24 dev eth0",
-		"-n " + client + " link set eth0 up",
-		"-n " + server + " link set eth0 up",
-		// One connection per request must not wait for ports.
-		"netns exec " + client + " sysctl -qw net.ipv4.tcp_tw_reuse=1",
-		"netns exec " + client + " sysctl -qw net.ipv4.ip_local_port_range=\"1024 65000\"",
+	inClient := []string{"netns", "exec", client, "sysctl", "-qw"}
+	for _, arguments := range [][]string{
+		{"netns", "add", client},
+		{"netns", "add", server},
+		{"-n", client, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", server},
+		{"-n", client, "addr", "add", "10.213.77.1/24", "dev", "eth0"},
+		{"-n", server, "addr", "add", "10.213.77.2/24", "dev", "eth0"},
+		{"-n", client, "link", "set", "eth0", "up"},
+		{"-n", server, "link", "set", "eth0", "up"},
+		// A connection for each request must not wait for ports.
+		slices.Concat(inClient, []string{"net.ipv4.tcp_tw_reuse=1"}),
+		slices.Concat(inClient, []string{"net.ipv4.ip_local_port_range=1024 65000"}),
 	} {
-		if printed, err := exec.Command("ip", fields(arguments)...).CombinedOutput(); err != nil {
-			return b, fmt.Errorf("ip %s: %w: %s", arguments, err, printed)
+		if printed, err := exec.Command("ip", arguments...).CombinedOutput(); err != nil {
+			return b, fmt.Errorf("ip %s: %w: %s", strings.Join(arguments, " "), err, printed)
 		}
 	}
 	config := filepath.Join(dir, "nginx.conf")
@@ -109,17 +111,6 @@ func newBench(dir string, o options) (*bench, error) {
 		}
 	}
 	return b, errors.New("nginx does not start")
-}
-
-func fields(line string) []string {
-	parts := strings.Fields(line)
-	for i := range parts {
-		if key, value, quoted := strings.Cut(parts[i], "\""); quoted && i+1 < len(parts) {
-			parts[i] = key + value + " " + strings.TrimSuffix(parts[i+1], "\"")
-			return parts[:i+1]
-		}
-	}
-	return parts
 }
 
 func (b *bench) close() {
