@@ -56,8 +56,12 @@ func (n *namespace) knock(to netip.AddrPort, counted func() bool) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if conn, err := n.tryDial(ctx, to); err == nil {
+		conn, err := n.tryDial(ctx, to)
+		if err == nil {
 			conn.Close()
+		}
+		if ctx.Err() == nil {
+			n.t.Logf("the attempt has ended: %v", err)
 		}
 	}()
 	eventually(n.t, "the firewall saw a SYN", counted)
