@@ -53,7 +53,8 @@ int tcp_recvmsg_exit(__u64 *ctx)
 	int flags, result;
 	/* The barriers keep the compiler from choosing an offset at run time, which the verifier refuses. */
 	if (recvmsg_arguments == 6) {
-		flags = ctx[4] | (ctx[3] ? MSG_DONTWAIT : 0);
+		/* Of an int only the lower half is written where trampolines are young (5.10). */
+		flags = ctx[4] | ((__u32)ctx[3] ? MSG_DONTWAIT : 0);
 		result = ctx[6];
 		barrier_var(result);
 	} else if (recvmsg_arguments == 5) {
@@ -199,7 +200,7 @@ SEC("kprobe/tcp_recvmsg")
 int tcp_recvmsg_enter(struct pt_regs *regs)
 {
 	__u32 flags = recvmsg_arguments == 6 ? PT_REGS_PARM5_CORE(regs) : PT_REGS_PARM4_CORE(regs);
-	if (recvmsg_arguments == 6 && PT_REGS_PARM4_CORE(regs))
+	if (recvmsg_arguments == 6 && (__u32)PT_REGS_PARM4_CORE(regs))
 		flags |= MSG_DONTWAIT;
 	call_started((struct sock *)PT_REGS_PARM1_CORE(regs), (struct msghdr *)PT_REGS_PARM2_CORE(regs), flags,
 		     RECEIVE);
