@@ -53,33 +53,65 @@ func TestEventsNameTheSameSpansWhereThereAreNone(t *testing.T) {
 	}
 }
 
-func TestBytesOfAnEarlierAnswerAreToldApart(t *testing.T) {
-	a := newAnswers()
-	link := func(n byte) ids { return ids{Link: otlp.Link{SpanID: [8]byte{n}}} }
-	// The sequence numbers wrap in the third answer.
-	for i, first := range []uint32{0xfffff000, 0xfffff800, 0xffffff00, 0x00000100, 0x00000900} {
-		a.add(&l7.Call{ConnID: 7, Server: true, ResponseSequence: first, ResponseSequenceKnown: true}, link(byte(i+1)))
-	}
-	for sequence, want := range map[uint32]byte{
-		0xfffff800: 2, 0xfffff9ff: 2, 0xffffff00: 3, 0x000000ff: 3, 0x00000100: 4, 0x000008ff: 4, 0x00000900: 5, 0x0000ffff: 5,
-	} {
-		got, ok := a.find(7, sequence)
-		assert.True(t, ok)
-		assert.Equal(t, link(want), got, "%#x", sequence)
-	}
-	_, ok := a.find(7, 0xfffff7ff)
-	assert.False(t, ok, "older than all that is remembered")
-	_, ok = a.find(8, 0)
-	assert.False(t, ok)
-	a.sweep(func(uint64) bool { return false })
-	_, ok = a.find(7, 0x900)
-	assert.False(t, ok)
+// answered is a call on connection 1 whose request and answer, of 100 bytes each, were read and written at that time.
+func (t *times) answered(timeNs uint64, request, answer uint32) *span {
+	t.note(movement(in, timeNs, request, 100))
+	t.note(movement(out, timeNs+10, answer, 100))
+	return t.ended(&l7.Call{
+		ConnID: 1, Server: true, RequestSequence: request, SequenceKnown: true,
+		ResponseSequence: answer, ResponseSequenceKnown: true,
+		StartNs: timeNs, ResponseStartNs: timeNs + 10, EndNs: timeNs + 10,
+	})
 }
 
-func TestTheClientsEndHasNoAnswersOfItsOwn(t *testing.T) {
-	a := newAnswers()
-	a.add(&l7.Call{ConnID: 1, ResponseSequenceKnown: true}, ids{})
-	assert.Empty(t, a.byConn)
+func TestBytesOfAnEarlierAnswerAreToldApart(t *testing.T) {
+	known := newTimes()
+	first := uint32(0xfffffed4) // the sequence numbers wrap in the fourth answer
+	for i := range uint32(5) {
+		known.answered(uint64(i+1)*1000, 5000+100*i, first+100*i).ids.Link = otlp.Link{SpanID: [8]byte{byte(i + 1)}}
+	}
+	for sequence, want := range map[uint32]byte{100: 2, 199: 2, 200: 3, 300: 4, 399: 4, 400: 5, 499: 5} {
+		got := known.spanAt(1, false, first+sequence)
+		require.NotNil(t, got, sequence)
+		assert.Equal(t, want, got.ids.SpanID[0], sequence)
+		assert.Equal(t, got, known.spanAt(1, true, 5000+sequence), "and so are requests")
+	}
+	assert.Nil(t, known.spanAt(1, false, first+99), "older than all that is remembered")
+	assert.Nil(t, known.spanAt(1, false, first+500), "of none that has ended")
+	assert.Nil(t, known.spanAt(1, true, 5500))
+	assert.Nil(t, known.spanAt(2, false, first+499))
+	known.sweep(func(uint64) bool { return false })
+	assert.Nil(t, known.spanAt(1, false, first+499))
+}
+
+func TestBytesThatCameAfterTheAnswerBeganAreNotTheRequests(t *testing.T) {
+	known := newTimes()
+	known.note(movement(in, 1000, 5000, 100))
+	known.note(movement(out, 2000, 700, 10))
+	known.note(movement(in, 3000, 5100, 100)) // pipelined
+	known.note(movement(out, 4000, 710, 20))
+	known.ended(&l7.Call{
+		ConnID: 1, Server: true, RequestSequence: 5000, SequenceKnown: true,
+		ResponseSequence: 700, ResponseSequenceKnown: true, StartNs: 1000, ResponseStartNs: 2000, EndNs: 4000,
+	})
+	assert.NotNil(t, known.spanAt(1, true, 5099))
+	assert.Nil(t, known.spanAt(1, true, 5100))
+	assert.NotNil(t, known.spanAt(1, false, 729))
+	assert.Nil(t, known.spanAt(1, false, 730))
+}
+
+func TestTheClientsEndSentTheRequest(t *testing.T) {
+	known := newTimes()
+	known.note(movement(out, 1000, 700, 10))
+	known.note(movement(in, 2000, 5000, 100))
+	known.ended(&l7.Call{
+		ConnID: 1, RequestSequence: 700, SequenceKnown: true,
+		ResponseSequence: 5000, ResponseSequenceKnown: true, StartNs: 1000, ResponseStartNs: 2000, EndNs: 2000,
+	})
+	assert.NotNil(t, known.spanAt(1, false, 709))
+	assert.Nil(t, known.spanAt(1, false, 710))
+	assert.NotNil(t, known.spanAt(1, true, 5099))
+	assert.Nil(t, known.spanAt(1, true, 5100))
 }
 
 func TestMetricsPointToTheSpansThatTheyAreOf(t *testing.T) {

@@ -27,7 +27,6 @@ type pipeline struct {
 	logs    *otlp.Logs
 	spans   *otlp.Spans
 	sampler sampler
-	answers answers
 	times   times
 	parts   otlp.Parts // of the call at hand
 	slow    []slowEvent
@@ -45,7 +44,6 @@ func newPipeline(ctx context.Context, e *Engine) *pipeline {
 		logs:    otlp.NewLogs(e.config.OTLP, environment),
 		spans:   otlp.NewSpans(e.config.OTLP),
 		sampler: newSampler(e.config.Trace),
-		answers: newAnswers(),
 		times:   newTimes(),
 	}
 	p.calls = l7.NewTracker(e.config.L7, p.call)
@@ -109,7 +107,6 @@ func (p *pipeline) Conn(record *wire.ConnRecord) {
 	case wire.RecordConnClose:
 		p.calls.Totals(record.ID, record.BytesReceived, sent(record))
 		p.calls.Close(record.ID, record.Header.TimeNs, otlp.CloseError(record))
-		p.answers.forget(record.ID)
 		p.times.forget(record.ID)
 		p.lookups.tracker.Close(record.ID)
 	}
@@ -135,7 +132,8 @@ func sent(record *wire.ConnRecord) uint64 {
 // Packet implements wire.Handler.
 func (p *pipeline) Packet(event *wire.PacketEvent) {
 	c, _ := p.table.Get(event.ConnID)
-	link := p.hurt(event, c)
+	sent := event.Direction == wire.DirectionTransmit && event.HasTCP&wire.TCPSequence != 0
+	link := p.hurt(event.ConnID, event.Sequence, sent, c)
 	if p.engine.sink.Traces != nil && p.sampler.samples(link.TraceID) {
 		p.metrics.Hurt(event, link)
 	}
@@ -148,15 +146,15 @@ func (p *pipeline) Packet(event *wire.PacketEvent) {
 // hurt is the span of the call that an event happens to, zero if none is known. It is the call in flight on
 // the connection, unless the event is about bytes of an answer that was given before. Its ids are known
 // before it ends, and are the same whether or not it will be sampled.
-func (p *pipeline) hurt(event *wire.PacketEvent, c *conn.Connection) otlp.Link {
-	if event.ConnID == 0 {
+func (p *pipeline) hurt(connID uint64, sequence uint32, sent bool, c *conn.Connection) otlp.Link {
+	if connID == 0 {
 		return otlp.Link{}
 	}
-	call, inFlight := p.calls.InFlight(event.ConnID)
-	begun := inFlight && call.ResponseSequenceKnown && int32(event.Sequence-call.ResponseSequence) >= 0
-	if event.Direction == wire.DirectionTransmit && event.HasTCP&wire.TCPSequence != 0 && !begun {
-		if of, ok := p.answers.find(event.ConnID, event.Sequence); ok {
-			return p.made(of, c)
+	call, inFlight := p.calls.InFlight(connID)
+	begun := inFlight && call.ResponseSequenceKnown && int32(sequence-call.ResponseSequence) >= 0
+	if sent && !begun {
+		if ended := p.times.spanAt(connID, false, sequence); ended != nil {
+			return p.made(ended.ids, c)
 		}
 	}
 	if !inFlight {
@@ -250,27 +248,34 @@ func (p *pipeline) call(call *l7.Call) {
 	}
 	identity := p.identify(call, c)
 	link := otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
-	p.answers.add(call, ids{Link: link})
 	seconds := call.Seconds() // as counted: what the request waited before it was read is the span's alone
+	ended := p.times.ended(call)
 	p.parts = p.times.split(call)
-	p.times.ended(call, ids{Link: link})
+	ended.startNs, ended.endNs, ended.ids = call.StartNs, call.EndNs, ids{Link: link}
+	if p.export(call, c, identity) {
+		p.metrics.Exemplify(counted, seconds, call.EndNs, link)
+	}
+}
+
+// export makes a span of a call, as far as the sampler lets it.
+func (p *pipeline) export(call *l7.Call, c *conn.Connection, identity otlp.Identity) (exported bool) {
 	switch p.sampler.decide(identity.TraceID, call) {
 	case unsampled:
 		p.stats.Spans.Unsampled++
-		return
+		return false
 	case overLimit:
 		p.stats.Spans.OverLimit++
-		return
+		return false
 	}
 	p.stats.Spans.Spans++
-	p.metrics.Exemplify(counted, seconds, call.EndNs, link)
 	if c != nil {
-		c.SetSpan(link.TraceID, link.SpanID)
+		c.SetSpan(identity.TraceID, identity.SpanID)
 	}
 	p.spans.Add(otlp.Span{Call: call, Conn: c, Identity: identity, Parts: &p.parts})
 	if p.spans.Len() >= batchItems {
 		p.sendSpans()
 	}
+	return true
 }
 
 // untold takes a finished call of which there will be no span: what is told of later may still name it.
@@ -279,9 +284,9 @@ func (p *pipeline) untold(call *l7.Call, c *conn.Connection) {
 	if !ok {
 		of.Link = p.link(call, c)
 	}
-	p.answers.add(call, of)
+	ended := p.times.ended(call)
 	p.times.split(call)
-	p.times.ended(call, of)
+	ended.startNs, ended.endNs, ended.ids = call.StartNs, call.EndNs, of
 }
 
 // Flush implements wire.Handler.
@@ -302,7 +307,6 @@ func (p *pipeline) Collect(collection *wire.Collection) {
 	p.table.Datagrams(collection.Flows, collection.TimeNs)
 	p.table.Collect(collection.TimeNs, collection.OffsetNs)
 	known := func(id uint64) bool { _, known := p.table.Get(id); return known }
-	p.answers.sweep(known)
 	p.times.sweep(known)
 	p.logs.SetOffset(collection.OffsetNs)
 	p.spans.SetOffset(collection.OffsetNs)

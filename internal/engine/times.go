@@ -35,13 +35,22 @@ type connTimes struct {
 	callCount              int
 }
 
-// callsKept is how many of a connection's last calls are remembered, for what is told of late.
+// callsKept is how many of a connection's last calls are remembered, for what is told of late: an answer ends, for
+// whoever wrote it, when the socket has taken it; the kernel may still be sending, and losing, parts of it for a while.
 const callsKept = 4
 
 // span is a call that has ended.
 type span struct {
 	startNs, endNs uint64
 	ids            ids
+	received, sent stretch // its bytes
+}
+
+// stretch are bytes of a stream, by TCP sequence number; none where both are the same.
+type stretch struct{ first, end uint32 }
+
+func (s stretch) holds(sequence uint32) bool {
+	return sequence-s.first < s.end-s.first && int32(s.end-s.first) > 0
 }
 
 // moments is a ring, of a power of two.
@@ -55,7 +64,8 @@ type moments struct {
 type moment struct {
 	timeNs      uint64 // the record's own: a receive call has returned, a send call begins
 	arrivedNs   uint64 // received: its first packet, from the device
-	otherNs     uint64 // received: that packet, at TCP; sent: departed
+	queuedNs    uint64 // and that packet, at TCP
+	departedNs  uint64 // sent: the newest bytes, to a device
 	sequence    uint32
 	length      uint32
 	end         uint32 // received: sequence number after that packet; sent: after what had departed
@@ -76,9 +86,9 @@ func (t *times) note(record *wire.PayloadRecord) {
 	last, kept := &c.lastSent, &c.sent
 	if record.Direction == wire.DirectionReceive {
 		last, kept = &c.lastReceived, &c.received
-		last.arrivedNs, last.otherNs, last.end = record.ArrivedNs, record.QueuedNs, record.ArrivedEnd
+		last.arrivedNs, last.queuedNs, last.end = record.ArrivedNs, record.QueuedNs, record.ArrivedEnd
 	} else {
-		last.otherNs, last.end = record.DepartedNs, record.DepartedEnd
+		last.departedNs, last.end = record.DepartedNs, record.DepartedEnd
 	}
 	last.timeNs, last.sequence, last.length = record.Header.TimeNs, record.Sequence, record.Length
 	last.srttUs, last.retransmits = record.SRTTUs, record.Retransmits
@@ -106,12 +116,48 @@ func (t *times) of(connID uint64) *connTimes {
 	return t.byConn[connID]
 }
 
-// ended remembers a call after split.
-func (t *times) ended(call *l7.Call, of ids) {
-	if c := t.of(call.ConnID); c != nil {
-		c.calls[c.callCount%callsKept] = span{call.StartNs, call.EndNs, of}
-		c.callCount++
+// ended remembers a call, before split; the caller fills in the times and the ids.
+func (t *times) ended(call *l7.Call) *span {
+	c := t.of(call.ConnID)
+	if c == nil {
+		return &span{}
 	}
+	ended := &c.calls[c.callCount%callsKept]
+	c.callCount++
+	*ended = span{}
+	request, response := &ended.sent, &ended.received
+	asked, lastAsked, answered, lastAnswered := &c.sent, &c.lastSent, &c.received, &c.lastReceived
+	if call.Server {
+		request, response = response, request
+		asked, lastAsked, answered, lastAnswered = answered, lastAnswered, asked, lastAsked
+	}
+	if call.SequenceKnown {
+		// What came after the answer had begun may be another request.
+		if last := lastAsked; call.ResponseStartNs == 0 || last.timeNs <= call.ResponseStartNs {
+			*request = stretch{call.RequestSequence, last.sequence + last.length}
+		} else if first := asked.holding(call.RequestSequence); first != nil {
+			*request = stretch{call.RequestSequence, first.sequence + first.length}
+		}
+	}
+	if last := endOf(answered, lastAnswered, call.EndNs); last != nil && call.ResponseSequenceKnown {
+		*response = stretch{call.ResponseSequence, last.sequence + last.length}
+	}
+	return ended
+}
+
+// spanAt is the newest of the calls that have ended to which the byte at sequence belongs, nil if there is none.
+func (t *times) spanAt(connID uint64, received bool, sequence uint32) *span {
+	c := t.of(connID)
+	if c == nil {
+		return nil
+	}
+	for i := c.callCount - 1; i >= max(0, c.callCount-callsKept); i-- {
+		at := &c.calls[i%callsKept]
+		if received && at.received.holds(sequence) || !received && at.sent.holds(sequence) {
+			return at
+		}
+	}
+	return nil
 }
 
 // during is the call that was under way at that time and has ended since, the newest to begin if there were
@@ -269,7 +315,7 @@ func (c *connTimes) asked(call *l7.Call, begun *moment, parts *otlp.Parts) {
 // came says when the byte at sequence, which was received, came to this machine, 0 if that is not known: later
 // bytes of a call may have come in other packets than its first.
 func (m *moment) came(sequence uint32, parts *otlp.Parts) uint64 {
-	queued := m.otherNs
+	queued := m.queuedNs
 	if queued == 0 || queued > m.timeNs || int32(m.end-sequence) <= 0 {
 		return 0
 	}
@@ -283,11 +329,11 @@ func (m *moment) came(sequence uint32, parts *otlp.Parts) uint64 {
 
 // left says when the last byte of a send call had been given to the device, 0 if that is not known.
 func (m *moment) left(parts *otlp.Parts) uint64 {
-	if m.otherNs < m.timeNs || m.end != m.sequence+m.length {
+	if m.departedNs < m.timeNs || m.end != m.sequence+m.length {
 		return 0
 	}
-	parts.AppToDevice = time.Duration(m.otherNs - m.timeNs)
-	return m.otherNs
+	parts.AppToDevice = time.Duration(m.departedNs - m.timeNs)
+	return m.departedNs
 }
 
 func (t *times) forget(connID uint64) {

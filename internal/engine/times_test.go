@@ -159,7 +159,7 @@ func TestNothingIsRememberedOfConnectionsThatAreGone(t *testing.T) {
 func TestAConnectionKnowsNothingOfTheOneBeforeIt(t *testing.T) {
 	times := newTimes()
 	times.note(arrived(movement(in, 2000, 4294967200, 100), 900, 1000, 100))
-	times.ended(servedCall(), ids{Link: otlp.Link{SpanID: [8]byte{1}}})
+	*times.ended(servedCall()) = span{startNs: 2000, endNs: 6000, ids: ids{Link: otlp.Link{SpanID: [8]byte{1}}}}
 	before := times.byConn[1]
 	times.forget(1)
 	other := movement(out, 5000, 7, 1)
@@ -171,6 +171,7 @@ func TestAConnectionKnowsNothingOfTheOneBeforeIt(t *testing.T) {
 	require.Equal(t, otlp.NoParts(), times.split(call))
 	_, ok := times.during(2, call.StartNs)
 	require.False(t, ok)
+	require.Nil(t, times.spanAt(2, true, call.RequestSequence))
 }
 
 func TestShortConnectionsAllocateNothingForTheirTimes(t *testing.T) {

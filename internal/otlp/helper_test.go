@@ -65,6 +65,8 @@ func (host) Namespace(inode uint32, _ uint64, _ bool) owner.Owner {
 	return owner.Owner{Netns: inode}
 }
 
+func (host) Host() owner.Owner { return owner.Owner{Netns: hostNetns, Host: true} }
+
 func (host) CgroupPath(uint64) (string, bool) { return "", false }
 
 func (host) Process(tgid uint32) (wire.Process, bool) {

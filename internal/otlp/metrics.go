@@ -167,12 +167,18 @@ func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetri
 		now:      pcommon.Timestamp(m.wall(collection.TimeNs)),
 	}
 	owners, shares, overflow := m.shares(table)
+	host := m.stages.environment.Owners.Host()
 	for _, o := range owners {
 		w.resource(o, false)
 		w.share(shares[o], &m.options)
+		if o == host {
+			w.softirqs(&m.softirqs, m.options.bounds(softirqDuration))
+		}
 	}
-	w.resource(owner.Owner{Host: true}, false)
-	w.softirqs(&m.softirqs, m.options.bounds(softirqDuration))
+	if shares[host] == nil {
+		w.resource(host, false)
+		w.softirqs(&m.softirqs, m.options.bounds(softirqDuration))
+	}
 	w.resource(owner.Owner{}, true)
 	w.share(overflow, &m.options)
 

@@ -165,7 +165,7 @@ func TestOneOwnerHasOneResource(t *testing.T) {
 		assert.False(t, seen[key], key)
 		seen[key] = true
 	}
-	assert.Len(t, seen, 6)
+	assert.Len(t, seen, 5)
 }
 
 func TestCountsKeepTheirStartAndOnlyGrow(t *testing.T) {

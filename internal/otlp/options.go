@@ -62,6 +62,7 @@ type Owners interface {
 	ResolveCount(ref wire.OwnerRef, sinceNs, timeNs uint64) owner.Owner
 	Executable(tgid uint32, timeNs uint64) string
 	Namespace(inode uint32, timeNs uint64, pods bool) owner.Owner
+	Host() owner.Owner
 }
 
 // clock turns CLOCK_MONOTONIC into CLOCK_REALTIME.

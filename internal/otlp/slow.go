@@ -7,7 +7,6 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
-	"github.com/ebpfnet/ebpfnetreceiver/internal/owner"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/symbol"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
@@ -71,7 +70,7 @@ func (l *Logs) Slow(event *wire.SlowEvent, c *conn.Connection, link Link) {
 }
 
 func (l *Logs) softirq(event *wire.SlowEvent) {
-	record := l.append(owner.Owner{Host: true}, event.Header.TimeNs, EventSoftirqSlow, plog.SeverityNumberWarn, Link{})
+	record := l.append(l.environment.Owners.Host(), event.Header.TimeNs, EventSoftirqSlow, plog.SeverityNumberWarn, Link{})
 	to := record.Attributes()
 	vector, phase := at(softirqVectors[:], event.Stage), at(softirqPhases[:], event.Direction)
 	to.PutDouble(attrSlowDuration, float64(event.DurationNs)/1e9)

@@ -56,6 +56,7 @@ type Resolver struct {
 	processes  *cache[uint32, *process]
 	namespaces *cache[uint32, *namespace]
 	nowNs      uint64 // latest time of a record
+	hostNetns  uint32 // the host's network namespace, once it has been asked about
 }
 
 // namespace is what is known of the number of a network namespace.
@@ -185,6 +186,10 @@ func (r *Resolver) Namespace(inode uint32, timeNs uint64, pods bool) Owner {
 	return e.owner
 }
 
+// Host owns what belongs to the machine and to no network namespace. Its own namespace, by which its Resource is
+// known, is among those that counters are read of.
+func (r *Resolver) Host() Owner { return Owner{Netns: r.hostNetns, Host: true} }
+
 func (r *Resolver) askNamespace(inode uint32, e *namespace) {
 	e.checkedNs = r.nowNs
 	found, ok := r.facts.Namespace(inode)
@@ -195,6 +200,9 @@ func (r *Resolver) askNamespace(inode uint32, e *namespace) {
 	}
 	e.retry = retry{}
 	e.host, e.startNs, e.owner = found.Host, found.StartNs, Owner{}
+	if found.Host {
+		r.hostNetns = inode
+	}
 	identity := Parse(found.Cgroup)
 	switch {
 	case identity.PodUID != "": // all of the pod's containers share it
