@@ -18,6 +18,7 @@ static __always_inline void connect_started(struct sock *sk)
 	struct owner_ref owner = {};
 	if (!socket_owner(&owner, sk, true))
 		return;
+	conn_delete(sk, true); /* of an earlier connection of this socket: see unread() */
 	struct conn *conn = conn_create(sk, true);
 	if (!conn)
 		return;
@@ -119,11 +120,25 @@ static __always_inline void send_record(__u32 kind, __u64 now, struct conn *conn
 	record_submit(record, kind);
 }
 
+/* A connection that both ends have closed, or that was reset, may hold bytes that its program reads later. Then its
+ * state stays with the socket for payload.bpf.c. A program that has closed its descriptor reads no more: the queue
+ * was emptied by then (__tcp_close). Where state is kept by address it cannot stay, as nothing tells the socket's end. */
+static __always_inline bool unread(struct conn *conn, struct sock *sk, struct tcp_sock *tp)
+{
+	if (!use_sk_storage || (conn->l7 != L7_HTTP && conn->l7 != L7_HTTP2) || !sk->sk_receive_queue.qlen)
+		return false;
+	return (__s32)(tp->rcv_nxt - socket_fin_received(sk, true) - tp->copied_seq) > 0;
+}
+
 static __always_inline void closed(struct sock *sk, struct tcp_sock *tp, int oldstate)
 {
 	struct conn *conn = conn_lookup(sk, true);
 	if (!conn)
 		return;
+	if (conn->flags & CONN_UNREAD) { /* for the second time */
+		conn_delete(sk, true);
+		return;
+	}
 	__u64 now = bpf_ktime_get_ns();
 	conn->close_reason = close_reason(sk, oldstate);
 	if (!(conn->flags & CONN_ESTABLISHED) && !socket_ports_in_scope(sk, true)) {
@@ -138,9 +153,13 @@ static __always_inline void closed(struct sock *sk, struct tcp_sock *tp, int old
 		/* The kernel may have left out the run in which this would have been seen (7.x preempts programs). */
 		conn->flags |= CONN_ESTABLISHED;
 	}
+	bool stays = unread(conn, sk, tp);
+	if (stays)
+		conn->flags |= CONN_UNREAD;
 	stat_kind(RECORD_CONN_CLOSE, STAT_SEEN);
 	send_record(RECORD_CONN_CLOSE, now, conn, sk, tp, oldstate);
-	conn_delete(sk, true);
+	if (!stays)
+		conn_delete(sk, true);
 }
 
 SEC("tp_btf/inet_sock_set_state")

@@ -86,9 +86,13 @@ typedef struct {
 } socket_lock_t;
 
 struct socket;
+struct sk_buff_head {
+	__u32 qlen;
+};
 
 struct sock {
 	struct sock_common __sk_common;
+	struct sk_buff_head sk_receive_queue;
 	socket_lock_t sk_lock;
 	struct socket *sk_socket;
 	u16 sk_type;

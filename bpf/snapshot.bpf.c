@@ -40,6 +40,8 @@ static __always_inline void add_queues(__u32 netns, struct tcp_sock *tp, const b
 static __always_inline int snapshot(struct seq_file *seq, struct conn *conn, struct sock *sk, struct tcp_sock *tp,
 				    const bool typed)
 {
+	if (conn->flags & CONN_UNREAD) /* it has ended */
+		return 0;
 	struct conn_record record = {};
 	conn_fill(&record, RECORD_CONN_SNAPSHOT, bpf_ktime_get_ns(), conn, sk, tp, typed);
 	if (!bpf_seq_write(seq, &record, sizeof(record)) && count_queues)

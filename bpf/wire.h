@@ -57,6 +57,7 @@ enum conn_flags {
 	CONN_ESTABLISHED = 2,	 /* reached ESTABLISHED (or was found in it or past it) */
 	CONN_TGID_AMBIGUOUS = 4, /* held by more than one process */
 	CONN_SEQUENCES = 8,	 /* first_sent and first_received are known */
+	CONN_UNREAD = 16,	 /* of CLOSE: bytes are there that the program has not read, and still can */
 };
 
 enum close_reason {

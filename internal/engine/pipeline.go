@@ -62,6 +62,8 @@ func newTable(options conn.Options, facts wire.Facts, owners conn.Resolver) *con
 
 // close hands over what is queued.
 func (p *pipeline) close() {
+	p.calls.EndUnread()
+	p.sendSpans()
 	p.tellWaiting() // for the second time
 	p.sendLogs()
 	var all sync.WaitGroup
@@ -106,7 +108,11 @@ func (p *pipeline) Conn(record *wire.ConnRecord) {
 		}
 	case wire.RecordConnClose:
 		p.calls.Totals(record.ID, record.BytesReceived, sent(record))
-		p.calls.Close(record.ID, record.Header.TimeNs, otlp.CloseError(record))
+		if record.Flags&wire.ConnUnread != 0 {
+			p.calls.CloseUnread(record.ID, record.Header.TimeNs, otlp.CloseError(record))
+		} else {
+			p.calls.Close(record.ID, record.Header.TimeNs, otlp.CloseError(record))
+		}
 		p.times.forget(record.ID)
 		p.lookups.tracker.Close(record.ID)
 	}

@@ -55,6 +55,10 @@ type conn struct {
 	blind       bool // later requests cannot be paired: finish those in the queue
 	lastNs      uint64
 
+	closed     bool // see Tracker.CloseUnread
+	closedNs   uint64
+	closeError string
+
 	h2 *http2Conn // once it speaks HTTP/2; then the queue is empty
 }
 
@@ -162,6 +166,12 @@ func (c *conn) unblock(d *direction, overdue, force bool) bool {
 	}
 	d.blocked, d.waited = false, true
 	return true
+}
+
+// allRead says that records told of all that was received, as far as is known.
+func (c *conn) allRead() bool {
+	d := &c.directions[receive]
+	return d.moved >= d.total && d.stream.Held() == 0
 }
 
 // end finishes what is in flight when the connection ends.

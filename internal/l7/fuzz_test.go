@@ -56,7 +56,11 @@ func FuzzTracker(f *testing.F) {
 				tracker.Flush(now)
 			case 7:
 				tracker.Totals(id, uint64(length), uint64(captured))
-				tracker.Close(id, now, "")
+				if sequence%2 == 0 {
+					tracker.Close(id, now, "")
+				} else {
+					tracker.CloseUnread(id, now, "")
+				}
 			default:
 				captured = min(captured, length, uint32(len(events)))
 				rec := &wire.PayloadRecord{ConnID: id, Sequence: sequence, Length: length, Captured: captured, Direction: op%2 + 1}

@@ -8,6 +8,10 @@ import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
+// unreadNs is how long after its end a connection waits for what its program has not read yet. A call that is
+// told later would not find its connection any more.
+const unreadNs = 1e9
+
 // earlyAnswerNs is how long a call whose answer is complete waits for the end of its request.
 const earlyAnswerNs = 1e9
 
@@ -143,8 +147,12 @@ func (t *Tracker) Payload(rec *wire.PayloadRecord, data []byte) {
 		Thread:   thread,
 		Start:    rec.Flags&wire.PayloadContinues == 0,
 	})
-	if c.verdict != follow {
+	switch {
+	case c.verdict != follow:
 		t.retire(c, rec.Header.TimeNs)
+	case c.closed && c.allRead():
+		t.endConn(c, c.closedNs, c.closeError)
+		delete(t.connections, rec.ConnID)
 	}
 }
 
@@ -170,15 +178,53 @@ func (t *Tracker) Close(connID, timeNs uint64, closeError string) {
 		return
 	}
 	if c := e.conn; c != nil {
-		t.turnTo(c)
-		c.pump(timeNs, true)
-		if c.verdict == follow {
-			c.end(timeNs, closeError)
+		if c.closed {
+			timeNs, closeError = c.closedNs, c.closeError
 		}
-		c.unpair(len(c.queue))
-		t.forget(c)
+		t.endConn(c, timeNs, closeError)
 	}
 	delete(t.connections, connID)
+}
+
+// CloseUnread is Close for a connection that has ended with bytes that its program has not read, and still can:
+// for a second, or until all that Totals told of was read, their records are taken.
+func (t *Tracker) CloseUnread(connID, timeNs uint64, closeError string) {
+	delete(t.marks, connID)
+	e, known := t.connections[connID]
+	switch c := e.conn; {
+	case c != nil && !c.closed && !c.allRead():
+		c.closed, c.closedNs, c.closeError = true, timeNs, closeError
+	case c != nil:
+		t.endConn(c, timeNs, closeError)
+		t.disown(connID, timeNs)
+	case !known:
+		t.disown(connID, timeNs)
+	}
+}
+
+// EndUnread ends the connections that CloseUnread left waiting: nothing more will be told.
+func (t *Tracker) EndUnread() {
+	for i := len(t.active) - 1; i >= 0; i-- {
+		if c := t.active[i]; c.closed {
+			t.Close(c.id, c.closedNs, c.closeError)
+		}
+	}
+}
+
+func (t *Tracker) endConn(c *conn, timeNs uint64, closeError string) {
+	t.turnTo(c)
+	c.pump(timeNs, true)
+	if c.verdict == follow {
+		c.end(max(timeNs, c.lastNs), closeError)
+	}
+	c.unpair(len(c.queue))
+	t.forget(c)
+}
+
+// disown has later records of a connection cost one look and mean nothing.
+func (t *Tracker) disown(connID, timeNs uint64) {
+	t.connections[connID] = entry{sinceNs: timeNs}
+	t.remember(connID)
 }
 
 // Flush gives up waiting for what is overdue at timeNs: records that are missing, the rest of requests
@@ -193,6 +239,10 @@ func (t *Tracker) Flush(timeNs uint64) {
 		switch {
 		case c.verdict != follow:
 			t.retire(c, timeNs)
+		case c.closed && c.closedNs+unreadNs < timeNs:
+			id := c.id
+			t.endConn(c, c.closedNs, c.closeError)
+			t.disown(id, timeNs)
 		case c.lastNs+t.idleNs < timeNs:
 			t.stats.GivenUp[Idle]++
 			c.abandonHTTP2()
@@ -262,8 +312,7 @@ func (t *Tracker) open(id uint64) *conn {
 func (t *Tracker) retire(c *conn, timeNs uint64) {
 	c.unpair(len(c.queue))
 	t.stats.Opaque++
-	t.connections[c.id] = entry{sinceNs: timeNs}
-	t.remember(c.id)
+	t.disown(c.id, timeNs)
 	t.forget(c)
 }
 

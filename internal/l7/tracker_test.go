@@ -199,3 +199,68 @@ func TestOtherProtocolsAreLeftAlone(t *testing.T) {
 		})
 	}
 }
+
+// A connection has ended, and its program reads on.
+func TestWhatIsReadAfterTheEndOfAConnection(t *testing.T) {
+	all := records([]turn{get, ok, get, "<HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\nhello", "<HELLO, hello, HELLO, hell"})
+	client := ends(all)[1]
+	var calls []Call
+	tracker := NewTracker(Options{}, func(c *Call) { calls = append(calls, clone(c)) })
+	const endedNs = 4500 // before the last two records
+	say := func(all []record) {
+		for _, r := range all {
+			tracker.Payload(client.payload(r))
+		}
+	}
+	end := func() {
+		tracker.Totals(client.id, client.totals[1], client.totals[0])
+		tracker.CloseUnread(client.id, endedNs, "")
+	}
+	for name, test := range map[string]struct {
+		read   int // of the records, after the end
+		then   func()
+		want   string
+		closed uint64
+	}{
+		"all of it":                {2, func() {}, "GET /a?b=c 200 0/30", 5000},
+		"nothing":                  {0, func() { tracker.Flush(endedNs + unreadNs + 1) }, "GET /a?b=c 0 0/-1 gap", 0},
+		"the half":                 {1, func() { tracker.Flush(endedNs + unreadNs + 1) }, "GET /a?b=c 200 0/-1 gap", 0},
+		"nothing, and no more":     {0, func() { tracker.EndUnread() }, "GET /a?b=c 0 0/-1 gap", 0},
+		"the half, and no more":    {1, func() { tracker.EndUnread() }, "GET /a?b=c 200 0/-1 gap", 0},
+		"nothing in time, then it": {0, func() { tracker.Flush(endedNs + unreadNs + 1); say(all[3:]) }, "GET /a?b=c 0 0/-1 gap", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls = nil
+			tracker.Mark(client.id, client.origin)
+			say(all[:3])
+			end()
+			tracker.Flush(endedNs + unreadNs)
+			require.Equal(t, []string{got}, briefs(calls), "it waits")
+			say(all[3 : 3+test.read])
+			test.then()
+			require.Equal(t, []string{got, test.want}, briefs(calls))
+			require.Equal(t, test.closed, calls[1].EndNs)
+			require.Zero(t, tracker.Stats().Pending)
+			tracker.Close(client.id, endedNs, "")
+			balanced(t, tracker)
+			require.Len(t, calls, 2)
+		})
+	}
+	t.Run("there was nothing left", func(t *testing.T) {
+		calls = nil
+		tracker.Mark(client.id, client.origin)
+		say(all)
+		end()
+		require.Equal(t, []string{got, "GET /a?b=c 200 0/30"}, briefs(calls))
+		tracker.Close(client.id, endedNs, "")
+		balanced(t, tracker)
+	})
+	t.Run("it was never followed", func(t *testing.T) {
+		calls = nil
+		end()
+		say(all)
+		require.Empty(t, calls, "nobody knows where in the stream these are")
+		tracker.Close(client.id, endedNs, "")
+		balanced(t, tracker)
+	})
+}

@@ -21,6 +21,7 @@ const (
 	ConnEstablished   = 2
 	ConnTGIDAmbiguous = 4
 	ConnSequences     = 8
+	ConnUnread        = 16
 )
 
 // Values of enum conn_role of bpf/wire.h.
