@@ -108,13 +108,13 @@ func (p *pipeline) Conn(record *wire.ConnRecord) {
 		}
 	case wire.RecordConnClose:
 		p.calls.Totals(record.ID, record.BytesReceived, sent(record))
-		if record.Flags&wire.ConnUnread != 0 {
-			p.calls.CloseUnread(record.ID, record.Header.TimeNs, otlp.CloseError(record))
-		} else {
-			p.calls.Close(record.ID, record.Header.TimeNs, otlp.CloseError(record))
-		}
-		p.times.forget(record.ID)
 		p.lookups.tracker.Close(record.ID)
+		if record.Flags&wire.ConnUnread != 0 { // what is known of it is swept up when the table lets it go
+			p.calls.CloseUnread(record.ID, record.Header.TimeNs, otlp.CloseError(record))
+			return
+		}
+		p.calls.Close(record.ID, record.Header.TimeNs, otlp.CloseError(record))
+		p.times.forget(record.ID)
 	}
 }
 
