@@ -62,7 +62,7 @@ func newTable(options conn.Options, facts wire.Facts, owners conn.Resolver) *con
 
 // close hands over what is queued.
 func (p *pipeline) close() {
-	p.calls.EndUnread()
+	p.calls.End()
 	p.sendSpans()
 	p.tellWaiting() // for the second time
 	p.sendLogs()

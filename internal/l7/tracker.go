@@ -1,6 +1,8 @@
 package l7
 
 import (
+	"math"
+
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/buffer"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/http1"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7/http2"
@@ -202,11 +204,20 @@ func (t *Tracker) CloseUnread(connID, timeNs uint64, closeError string) {
 	}
 }
 
-// EndUnread ends the connections that CloseUnread left waiting: nothing more will be told.
-func (t *Tracker) EndUnread() {
+// End waits for nothing that is missing any more, since nothing more will be told: neither records, nor what would
+// show that an answer found after a loss goes on.
+func (t *Tracker) End() {
+	const never = math.MaxUint64
 	for i := len(t.active) - 1; i >= 0; i-- {
-		if c := t.active[i]; c.closed {
+		c := t.active[i]
+		if c.closed {
 			t.Close(c.id, c.closedNs, c.closeError)
+			continue
+		}
+		t.turnTo(c)
+		c.pump(never, true)
+		if c.verdict == follow && c.h2 == nil {
+			c.emitFinished(never)
 		}
 	}
 }

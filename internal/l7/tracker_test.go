@@ -225,8 +225,8 @@ func TestWhatIsReadAfterTheEndOfAConnection(t *testing.T) {
 		"all of it":                {2, func() {}, "GET /a?b=c 200 0/30", 5000},
 		"nothing":                  {0, func() { tracker.Flush(endedNs + unreadNs + 1) }, "GET /a?b=c 0 0/-1 gap", 0},
 		"the half":                 {1, func() { tracker.Flush(endedNs + unreadNs + 1) }, "GET /a?b=c 200 0/-1 gap", 0},
-		"nothing, and no more":     {0, func() { tracker.EndUnread() }, "GET /a?b=c 0 0/-1 gap", 0},
-		"the half, and no more":    {1, func() { tracker.EndUnread() }, "GET /a?b=c 200 0/-1 gap", 0},
+		"nothing, and no more":     {0, func() { tracker.End() }, "GET /a?b=c 0 0/-1 gap", 0},
+		"the half, and no more":    {1, func() { tracker.End() }, "GET /a?b=c 200 0/-1 gap", 0},
 		"nothing in time, then it": {0, func() { tracker.Flush(endedNs + unreadNs + 1); say(all[3:]) }, "GET /a?b=c 0 0/-1 gap", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
