@@ -32,17 +32,29 @@ func (w where) matches(attributes, resource pcommon.Map) bool {
 func (o *observer) each(name string, f func(pmetric.Metric, pcommon.Map)) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.metrics) == 0 {
-		return
-	}
-	for _, resource := range o.metrics[len(o.metrics)-1].ResourceMetrics().All() {
-		for _, scope := range resource.ScopeMetrics().All() {
-			for _, metric := range scope.Metrics().All() {
-				if metric.Name() == name {
-					f(metric, resource.Resource().Attributes())
+	for i := len(o.metrics) - 1; i >= 0 && collectedAt(o.metrics[i]) == collectedAt(o.metrics[len(o.metrics)-1]); i-- {
+		for _, resource := range o.metrics[i].ResourceMetrics().All() {
+			for _, scope := range resource.ScopeMetrics().All() {
+				for _, metric := range scope.Metrics().All() {
+					if metric.Name() == name {
+						f(metric, resource.Resource().Attributes())
+					}
 				}
 			}
 		}
+	}
+}
+
+// collectedAt is when a batch of metrics was collected: one collection may come in several.
+func collectedAt(metrics pmetric.Metrics) pcommon.Timestamp {
+	metric := metrics.ResourceMetrics().At(0).ScopeMetrics().At(0).Metrics().At(0)
+	switch metric.Type() {
+	case pmetric.MetricTypeGauge:
+		return metric.Gauge().DataPoints().At(0).Timestamp()
+	case pmetric.MetricTypeSum:
+		return metric.Sum().DataPoints().At(0).Timestamp()
+	default:
+		return metric.ExponentialHistogram().DataPoints().At(0).Timestamp()
 	}
 }
 

@@ -66,5 +66,6 @@ func (l *lookups) collect(stats *wire.KernelStats) {
 func tapsReceivers(program string) bool {
 	return slices.Contains([]string{
 		"udp_recvmsg_exit", "udpv6_recvmsg_exit", "datagram_received", "tcp_recvmsg_exit", "sock_recv_length",
+		"on_recv_length",
 	}, program)
 }
