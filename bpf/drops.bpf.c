@@ -17,7 +17,6 @@
 volatile const __u32 reason_not_specified = 0;
 volatile const __u32 reason_no_socket = 0;
 volatile const __u32 reason_invalid_syn = 0;
-volatile const __u32 reason_invalid_seq = 0; /* only where it is that of keep-alive probes too, before 6.6 */
 /* One bit per reason that is noise. */
 volatile const __u64 noise_reasons[NOISE_REASON_WORDS] = {};
 /* Functions whose frees are noise when they give no reason, some of them of certain packets only. */
@@ -51,15 +50,6 @@ static __always_inline enum noise noise_of(__u32 reason, bool has_reason, __u64 
 	return NOT_NOISE;
 }
 
-/* A segment without payload: for TCP the packet begins with its header, of which the length is in words. */
-static __always_inline bool is_bare_segment(struct sk_buff *skb)
-{
-	__u8 words = 0;
-	unsigned char *header = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, transport_header);
-	bpf_probe_read_kernel(&words, sizeof(words), header + 12);
-	return BPF_CORE_READ(skb, len) == (words >> 4) * 4;
-}
-
 /* What only the packet's headers tell. An ICMP message has no socket when a raw socket got a copy, or when
  * nobody waits for it; a SYN-ACK on a connection is one that was repeated: none of these is a loss. */
 static __always_inline bool packet_is_noise(const struct packet_facts *event, struct sk_buff *skb, enum noise noise)
@@ -73,8 +63,6 @@ static __always_inline bool packet_is_noise(const struct packet_facts *event, st
 		return false;
 	if (event->reason == reason_invalid_syn)
 		return syn == (TCP_FLAG_SYN | TCP_FLAG_ACK);
-	if (reason_invalid_seq && event->reason == reason_invalid_seq)
-		return event->tcp_flags == TCP_FLAG_ACK && is_bare_segment(skb);
 	return event->reason == reason_no_socket &&
 	       (event->pair.protocol == IPPROTO_ICMP || event->pair.protocol == IPPROTO_ICMPV6);
 }

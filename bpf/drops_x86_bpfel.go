@@ -33,7 +33,6 @@ const (
 	DropsVarNoiseReasons       = "noise_reasons"
 	DropsVarNoiseStart         = "noise_start"
 	DropsVarNoiseUnnamed       = "noise_unnamed"
-	DropsVarReasonInvalidSeq   = "reason_invalid_seq"
 	DropsVarReasonInvalidSyn   = "reason_invalid_syn"
 	DropsVarReasonNoSocket     = "reason_no_socket"
 	DropsVarReasonNotSpecified = "reason_not_specified"
@@ -121,7 +120,6 @@ type DropsVariableSpecs struct {
 	NoiseReasons       *ebpf.VariableSpec `ebpf:"noise_reasons"`
 	NoiseStart         *ebpf.VariableSpec `ebpf:"noise_start"`
 	NoiseUnnamed       *ebpf.VariableSpec `ebpf:"noise_unnamed"`
-	ReasonInvalidSeq   *ebpf.VariableSpec `ebpf:"reason_invalid_seq"`
 	ReasonInvalidSyn   *ebpf.VariableSpec `ebpf:"reason_invalid_syn"`
 	ReasonNoSocket     *ebpf.VariableSpec `ebpf:"reason_no_socket"`
 	ReasonNotSpecified *ebpf.VariableSpec `ebpf:"reason_not_specified"`
@@ -192,7 +190,6 @@ type DropsVariables struct {
 	NoiseReasons       *ebpf.Variable `ebpf:"noise_reasons"`
 	NoiseStart         *ebpf.Variable `ebpf:"noise_start"`
 	NoiseUnnamed       *ebpf.Variable `ebpf:"noise_unnamed"`
-	ReasonInvalidSeq   *ebpf.Variable `ebpf:"reason_invalid_seq"`
 	ReasonInvalidSyn   *ebpf.Variable `ebpf:"reason_invalid_syn"`
 	ReasonNoSocket     *ebpf.Variable `ebpf:"reason_no_socket"`
 	ReasonNotSpecified *ebpf.Variable `ebpf:"reason_not_specified"`

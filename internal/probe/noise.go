@@ -4,6 +4,7 @@ package probe
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 )
 
@@ -80,8 +81,6 @@ type noise struct {
 	notSpecified uint32 // the reason that says that there is none
 	noSocket     uint32
 	invalidSYN   uint32
-	// TCP_INVALID_SEQUENCE where there is no TCP_OLD_SEQUENCE yet: then a keep-alive probe has it too.
-	invalidSequence uint32
 }
 
 const maxNoise = 48 // MAX_NOISE of bpf/config.h
@@ -89,9 +88,13 @@ const maxNoise = 48 // MAX_NOISE of bpf/config.h
 // newNoise resolves the table: reasons through the running kernel's enum, functions through its symbols.
 func newNoise(reasons map[uint32]string, lookup func(string) (address, size uint64, ok bool)) noise {
 	var n noise
-	hasOldSequence := false
+	// Before 6.6 it is what a copy of a segment has too, or a keep-alive probe: what lies outside of the window in earnest
+	// is rare, and not told of then.
+	hasOldSequence := slices.Contains(slices.Collect(maps.Values(reasons)), "SKB_DROP_REASON_TCP_OLD_SEQUENCE")
 	for value, name := range reasons {
-		if _, ok := noiseReasons[name]; ok && value < uint32(len(n.reasons)*64) {
+		_, ok := noiseReasons[name]
+		ok = ok || name == "SKB_DROP_REASON_TCP_INVALID_SEQUENCE" && !hasOldSequence
+		if ok && value < uint32(len(n.reasons)*64) {
 			n.reasons[value/64] |= 1 << (value % 64)
 		}
 		switch name {
@@ -101,14 +104,7 @@ func newNoise(reasons map[uint32]string, lookup func(string) (address, size uint
 			n.noSocket = value
 		case "SKB_DROP_REASON_TCP_INVALID_SYN":
 			n.invalidSYN = value
-		case "SKB_DROP_REASON_TCP_INVALID_SEQUENCE":
-			n.invalidSequence = value
-		case "SKB_DROP_REASON_TCP_OLD_SEQUENCE":
-			hasOldSequence = true
 		}
-	}
-	if hasOldSequence {
-		n.invalidSequence = 0
 	}
 	type resolved struct {
 		noiseFunction
@@ -146,7 +142,6 @@ func (n *noise) constants() map[string]any {
 		"noise_unnamed":        boolean(n.count == 0), // without symbols, what has no reason cannot be told
 		"reason_no_socket":     n.noSocket,
 		"reason_invalid_syn":   n.invalidSYN,
-		"reason_invalid_seq":   n.invalidSequence,
 		"reason_not_specified": n.notSpecified,
 	}
 }
