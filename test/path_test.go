@@ -129,7 +129,7 @@ func TestWhatABridgeDropsAgreesWithItsFirewall(t *testing.T) {
 			ether type arp arp daddr ip 10.77.0.99 counter name question drop
 		}
 	}`)
-	n.client.set("ipv4/neigh/eth0/mcast_solicit", "1") // the question is not asked again
+	n.client.set("ipv4/neigh/eth0/retrans_time_ms", "60000") // the question is not asked again
 	o := observe(t, n.watching(bridge))
 	for transport, to := range map[string]netip.AddrPort{"tcp4": n.server.at4(7001), "tcp6": n.server.at6(7001)} {
 		n.client.knock(to, func() bool { return bridge.counted()[transport] > 0 })
