@@ -19,9 +19,9 @@ import (
 
 // programPackages are the Debian packages of the programs that tests run.
 var programPackages = map[string]string{
-	"curl": "curl", "dig": "bind9-dnsutils", "dnsmasq": "dnsmasq-base", "h2load": "nghttp2-client", "ip": "iproute2",
-	"nft": "nftables", "nginx": "nginx",
-	"nstat": "iproute2", "ss": "iproute2", "tc": "iproute2", "wrk": "wrk",
+	"conntrack": "conntrack", "curl": "curl", "dig": "bind9-dnsutils", "dnsmasq": "dnsmasq-base", "h2load": "nghttp2-client",
+	"ip": "iproute2", "ipvsadm": "ipvsadm", "nft": "nftables", "nginx": "nginx", "nstat": "iproute2", "ss": "iproute2",
+	"tc": "iproute2", "wrk": "wrk",
 }
 
 const programSuite = "trixie"
