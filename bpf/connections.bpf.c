@@ -122,7 +122,7 @@ static __always_inline void send_record(__u32 kind, __u64 now, struct conn *conn
 
 /* A connection that both ends have closed, or that was reset, may hold bytes that its program reads later. Then its
  * state stays with the socket for payload.bpf.c. A program that has closed its descriptor reads no more: the queue
- * was emptied by then (__tcp_close). Where state is kept by address it cannot stay, as nothing tells the socket's end. */
+ * was emptied by then (__tcp_close). Where state is kept by address it cannot stay: nothing tells the socket's end. */
 static __always_inline bool unread(struct conn *conn, struct sock *sk, struct tcp_sock *tp)
 {
 	if (!use_sk_storage || (conn->l7 != L7_HTTP && conn->l7 != L7_HTTP2) || !sk->sk_receive_queue.qlen)
