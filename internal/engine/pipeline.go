@@ -255,9 +255,7 @@ func (p *pipeline) call(call *l7.Call) {
 	identity := p.identify(call, c)
 	link := otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
 	seconds := call.Seconds() // as counted: what the request waited before it was read is the span's alone
-	ended := p.times.ended(call)
-	p.parts = p.times.split(call)
-	ended.startNs, ended.endNs, ended.ids = call.StartNs, call.EndNs, ids{Link: link}
+	p.parts = p.times.take(call, ids{Link: link})
 	if p.export(call, c, identity) {
 		p.metrics.Exemplify(counted, seconds, call.EndNs, link)
 	}
@@ -290,9 +288,7 @@ func (p *pipeline) untold(call *l7.Call, c *conn.Connection) {
 	if !ok {
 		of.Link = p.link(call, c)
 	}
-	ended := p.times.ended(call)
-	p.times.split(call)
-	ended.startNs, ended.endNs, ended.ids = call.StartNs, call.EndNs, of
+	p.times.take(call, of)
 }
 
 // Flush implements wire.Handler.

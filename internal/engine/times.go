@@ -116,7 +116,15 @@ func (t *times) of(connID uint64) *connTimes {
 	return t.byConn[connID]
 }
 
-// ended remembers a call, before split; the caller fills in the times and the ids.
+// take splits a call that has ended and remembers it, with the ids of its span.
+func (t *times) take(call *l7.Call, of ids) otlp.Parts {
+	ended := t.ended(call)
+	parts := t.split(call)
+	ended.startNs, ended.endNs, ended.ids = call.StartNs, call.EndNs, of // as split has moved them
+	return parts
+}
+
+// ended remembers which bytes are a call's, by its times before split moves them.
 func (t *times) ended(call *l7.Call) *span {
 	c := t.of(call.ConnID)
 	if c == nil {
