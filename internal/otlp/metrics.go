@@ -166,18 +166,14 @@ func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetri
 		metrics:  pmetric.NewMetrics(),
 		now:      pcommon.Timestamp(m.wall(collection.TimeNs)),
 	}
-	owners, shares, overflow := m.shares(table)
 	host := m.stages.environment.Owners.Host()
+	owners, shares, overflow := m.shares(table, host)
 	for _, o := range owners {
 		w.resource(o, false)
 		w.share(shares[o], &m.options)
 		if o == host {
 			w.softirqs(&m.softirqs, m.options.bounds(softirqDuration))
 		}
-	}
-	if shares[host] == nil {
-		w.resource(host, false)
-		w.softirqs(&m.softirqs, m.options.bounds(softirqDuration))
 	}
 	w.resource(owner.Owner{}, true)
 	w.share(overflow, &m.options)
@@ -229,7 +225,8 @@ func pointsOf(resource pmetric.ResourceMetrics) (points int) {
 	return points
 }
 
-func (m *Metrics) shares(table *conn.Table) (owners []owner.Owner, shares map[owner.Owner]*share, overflow *share) {
+// shares are what there is of each owner; of the host in any case, whose softirqs are.
+func (m *Metrics) shares(table *conn.Table, host owner.Owner) (owners []owner.Owner, shares map[owner.Owner]*share, overflow *share) {
 	shares, overflow = map[owner.Owner]*share{}, &share{}
 	of := func(o owner.Owner, isOverflow bool) *share {
 		if isOverflow {
@@ -243,6 +240,7 @@ func (m *Metrics) shares(table *conn.Table) (owners []owner.Owner, shares map[ow
 		}
 		return s
 	}
+	of(host, false)
 	for entry := range table.Groups().All {
 		of(entry.Owner, entry.Overflow).conns = entry
 	}
