@@ -19,10 +19,9 @@ const maxNamespaces = 1024
 // counterTable reads the counters of all network namespaces in scope.
 type counterTable struct {
 	reader    *counters.Reader
-	listeners *listenTable // nil: not wanted, or the kernel does not tell
-	queues    *ebpf.Map    // likewise
-	told      bool         // why queueing disciplines are missing
-	toldToo   bool         // why processes are
+	listeners *listenTable                     // nil: not wanted, or the kernel does not tell
+	queues    *ebpf.Map                        // likewise
+	told      struct{ qdiscs, processes bool } // why they are missing
 }
 
 // readFiles gives what is counted for each namespace. They are read beside the ring buffer, which is emptied
@@ -66,13 +65,13 @@ func (s *source) readFiles(handler wire.Handler) []wire.NamespaceCounters {
 
 // tellRefusal says once why something is missing.
 func (s *source) tellRefusal() {
-	if refused := s.counters.reader.Refused(); refused != nil && !s.counters.told {
-		s.counters.told = true
+	if refused := s.counters.reader.Refused(); refused != nil && !s.counters.told.qdiscs {
+		s.counters.told.qdiscs = true
 		s.logger.Warn("Queueing disciplines are told of this collector's own network namespace only: others take "+
 			"CAP_SYS_ADMIN and CAP_SYS_PTRACE, or leave qdisc out of counters::groups", zap.Error(refused))
 	}
-	if hidden := s.counters.reader.Hidden(); hidden != nil && !s.counters.toldToo {
-		s.counters.toldToo = true
+	if hidden := s.counters.reader.Hidden(); hidden != nil && !s.counters.told.processes {
+		s.counters.told.processes = true
 		s.logger.Warn("What processes have open, read and write is not told: those of other users take CAP_SYS_PTRACE, "+
 			"or set counters::processes to false", zap.Error(hidden))
 	}

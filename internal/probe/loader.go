@@ -28,6 +28,7 @@ type loader struct {
 	asked     []capability // all that were to be served, in this order
 	served    []*served
 	statuses  []wire.ProbeStatus
+	unshared  []wire.Refusal // shared programs that the kernel did not take
 }
 
 // mapKey tells maps apart by size too: while hooks are tried, one may need a larger map than the next.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/ebpfnet/ebpfnetreceiver/bpf"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
 // sharedCapability names what serves several capabilities at once. Like a kind of hook, it can be avoided.
@@ -110,7 +111,7 @@ func (l *loader) attachShared(h sharedHook) {
 	}
 }
 
-// share: false where the kernel does not take the program, or nobody needs it.
+// share: false where the kernel does not take the program, which is noted, or nobody needs it.
 func (l *loader) share(h sharedHook, sharers []*served) bool {
 	if len(sharers) < 2 {
 		return false
@@ -121,11 +122,13 @@ func (l *loader) share(h sharedHook, sharers []*served) bool {
 	}
 	c := h.capability(of)
 	s, err := l.load(c, c.hooks[0])
-	if err != nil {
-		return false
+	if err == nil {
+		if err = s.attach(); err != nil {
+			s.close()
+		}
 	}
-	if s.attach() != nil {
-		s.close()
+	if err != nil {
+		l.unshared = append(l.unshared, wire.Refusal{Hook: h.name, Reason: err.Error()})
 		return false
 	}
 	l.served = append(l.served, s)

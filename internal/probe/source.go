@@ -386,6 +386,9 @@ func (s *source) logStatus() {
 			fmt.Fprintf(&table, "\n  %-20s %s", sharedCapability, served.hook.name)
 		}
 	}
+	for _, refused := range s.loader.unshared {
+		fmt.Fprintf(&table, "\n  %-20s   not %s: %s", sharedCapability, refused.Hook, refused.Reason)
+	}
 	s.logger.Info("Probes on kernel " + kernelRelease() + table.String())
 }
 
