@@ -190,11 +190,11 @@ func TestSoftnetIsWhatProcSays(t *testing.T) {
 	low := softnet(t)
 	got := byName(r.Read([]Target{self(t)}, always), wire.CounterSoftnet)
 	high := softnet(t)
+	if high[0] < low[0] { // a counter of 32 bits has begun anew, which takes it a while to do again
+		low, got, high = high, byName(r.Read([]Target{self(t)}, always), wire.CounterSoftnet), softnet(t)
+	}
 	require.NotZero(t, low[0])
 	for i, name := range []string{"processed", "dropped", "time_squeeze"} {
-		if high[i] < low[i] {
-			t.Skip("a counter of 32 bits has just begun anew")
-		}
 		assert.LessOrEqual(t, low[i], got[name], name)
 		assert.GreaterOrEqual(t, high[i], got[name], name)
 	}
