@@ -43,6 +43,8 @@ func TestMemoryOfABusyNode(t *testing.T) {
 	if collector == "" {
 		t.Skip("measures a built collector: make bench-memory")
 	}
+	// The first is DESIGN's budget. Of so many owners and peers the aim is 100 MB too: what stands here is what it took
+	// when it was measured last (130 MB), so that it becomes no worse.
 	for _, population := range []population{{10, 10, 100e6}, {500, 50, 140e6}} {
 		t.Run(fmt.Sprintf("%d owners of %d peers", population.owners, population.peers), func(t *testing.T) { population.measure(t, collector) })
 	}
