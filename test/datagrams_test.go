@@ -65,18 +65,29 @@ func (n *namespace) dialUDP(to netip.AddrPort) (socket *net.UDPConn) {
 // datagramFlows are bytes and packets of the newest flows over UDP, by peer, role, port and direction.
 func (o *observer) datagramFlows() map[string][2]int64 {
 	flows := map[string][2]int64{}
+	for key, counts := range o.flowsBy("network.transport", "network.peer.address", "network.flow.role", "server.port", "network.io.direction") {
+		if of, ok := strings.CutPrefix(key, "udp "); ok {
+			flows[of] = counts
+		}
+	}
+	return flows
+}
+
+// flowsBy are bytes and packets of the newest flows that moved any, by the values of attributes with spaces between.
+func (o *observer) flowsBy(attributes ...string) map[string][2]int64 {
+	flows := map[string][2]int64{}
 	for i, name := range []string{"network.flow.io", "network.flow.packets"} {
 		o.flows(name, func(point pmetric.NumberDataPoint, _ pcommon.Map) {
-			a := point.Attributes()
-			if text(a, "network.transport") != "udp" || point.IntValue() == 0 {
+			if point.IntValue() == 0 {
 				return
 			}
-			key := strings.Join([]string{
-				text(a, "network.peer.address"), text(a, "network.flow.role"), text(a, "server.port"), text(a, "network.io.direction"),
-			}, " ")
-			counts := flows[key]
+			values := make([]string, len(attributes))
+			for j, attribute := range attributes {
+				values[j] = text(point.Attributes(), attribute)
+			}
+			counts := flows[strings.Join(values, " ")]
 			counts[i] += point.IntValue()
-			flows[key] = counts
+			flows[strings.Join(values, " ")] = counts
 		})
 	}
 	return flows

@@ -9,8 +9,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/pdata/pcommon"
-	"go.opentelemetry.io/collector/pdata/pmetric"
 	"golang.org/x/sys/unix"
 )
 
@@ -61,20 +59,8 @@ func ping(t *testing.T, socket int, to netip.Addr, request []byte, times int) {
 // protocolFlows are bytes and packets of the newest flows, by transport, peer, role, port and direction.
 func (o *observer) protocolFlows() map[string][2]int64 {
 	flows := map[string][2]int64{}
-	for i, name := range []string{"network.flow.io", "network.flow.packets"} {
-		o.flows(name, func(point pmetric.NumberDataPoint, _ pcommon.Map) {
-			a := point.Attributes()
-			if point.IntValue() == 0 {
-				return
-			}
-			key := strings.Join(strings.Fields(strings.Join([]string{
-				text(a, "network.transport"), text(a, "network.peer.address"), text(a, "network.flow.role"),
-				text(a, "server.port"), text(a, "network.io.direction"),
-			}, " ")), " ")
-			counts := flows[key]
-			counts[i] += point.IntValue()
-			flows[key] = counts
-		})
+	for key, counts := range o.flowsBy("network.transport", "network.peer.address", "network.flow.role", "server.port", "network.io.direction") {
+		flows[strings.Join(strings.Fields(key), " ")] = counts // without what is absent
 	}
 	return flows
 }

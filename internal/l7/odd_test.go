@@ -124,20 +124,7 @@ func TestOddConversationsWithARecordMissing(t *testing.T) {
 	})
 }
 
-func TestTheContentOfAMessageThatMayBeRefusedIsUnknown(t *testing.T) {
-	for _, conversation := range refused {
-		t.Run(conversation.name, func(t *testing.T) {
-			whole := records(conversation.turns)
-			for _, end := range ends(whole) {
-				for _, all := range [][]record{whole, bytewise(whole)} {
-					calls, stats := end.see(t, all)
-					require.Equal(t, conversation.want, briefs(calls))
-					require.NotZero(t, stats.GivenUp[Malformed])
-				}
-			}
-		})
-	}
-}
+func TestTheContentOfAMessageThatMayBeRefusedIsUnknown(t *testing.T) { malformed(t, refused) }
 
 func TestFieldsOfAnInterimAnswerAreNotTheAnswers(t *testing.T) {
 	all := records([]turn{get, "<HTTP/1.1 103 Early Hints\r\nX-Id: early\r\n\r\n", "<HTTP/1.1 200 OK\r\nX-Id: final\r\nContent-Length: 0\r\n\r\n"})
