@@ -50,7 +50,8 @@ func TestAConnectWhoseSuccessWasMissedIsNoFailure(t *testing.T) {
 	s := opened.(*source)
 
 	listener, address := listenForOne(t)
-	first := connect(t, address) // fills the queue
+	first := connect(t, address)
+	waitFor(t, "the first fills the queue", func() bool { return info(t, listener).Unacked == 1 })
 	second := connect(t, address)
 	waitFor(t, "the second connect waits", func() bool { return state(t, second) == unix.BPF_TCP_SYN_SENT })
 	s.detach()
@@ -128,9 +129,15 @@ func connect(t *testing.T, to *unix.SockaddrInet4) (fd int) {
 
 func state(t *testing.T, fd int) int {
 	t.Helper()
+	return int(info(t, fd).State)
+}
+
+// info of a listener has the connections that wait to be accepted in Unacked.
+func info(t *testing.T, fd int) *unix.TCPInfo {
+	t.Helper()
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	require.NoError(t, err)
-	return int(info.State)
+	return info
 }
 
 func waitFor(t *testing.T, what string, condition func() bool) {
