@@ -47,8 +47,14 @@ struct conn {
 	__u64 blocked_ns;	/* when a send found no room; 0: none did */
 	__u64 blocked_again_ns; /* and another one, which had begun after that */
 	__u64 resumed_ns;	/* when the latter began */
+	__u64 asleep_ns;	/* when the call that is under way began to wait for room; 0: it does not */
 	__u32 unread_sequence;
-	__u32 pad2;
+	/* window.h */
+	__u8 window_told[3]; /* by direction: that it is closed */
+	__u8 pad2;
+	__u64 window_ns[3]; /* by direction: since when it is closed; 0: it is not */
+	__u64 heard_ns;	    /* when the last packet came */
+	__u64 freed_ns;	    /* when a reader last took something while this end's window was closed */
 };
 
 /* key: the socket; value: its connection; lives as long as the socket. */

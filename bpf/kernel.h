@@ -94,6 +94,8 @@ struct sock {
 	struct sock_common __sk_common;
 	struct sk_buff_head sk_receive_queue;
 	socket_lock_t sk_lock;
+	int sk_wmem_queued;
+	int sk_sndbuf;
 	struct socket *sk_socket;
 	u16 sk_type;
 	u16 sk_protocol;
@@ -149,6 +151,7 @@ struct tcp_sock {
 	u32 snd_wnd;
 	u32 rcv_wnd;
 	u32 snd_una;
+	u32 snd_nxt;
 	u32 write_seq;
 	u32 copied_seq;
 	u32 rcv_nxt;

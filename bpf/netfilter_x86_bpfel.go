@@ -48,6 +48,7 @@ const (
 	NetfilterVarSlowStack             = "slow_stack"
 	NetfilterVarSlowThresholdNs       = "slow_threshold_ns"
 	NetfilterVarStageShardMask        = "stage_shard_mask"
+	NetfilterVarStageToldNs           = "stage_told_ns"
 	NetfilterVarUseSkStorage          = "use_sk_storage"
 )
 
@@ -137,6 +138,7 @@ type NetfilterVariableSpecs struct {
 	SlowStack         *ebpf.VariableSpec `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
+	StageToldNs       *ebpf.VariableSpec `ebpf:"stage_told_ns"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
 }
 
@@ -212,6 +214,7 @@ type NetfilterVariables struct {
 	SlowStack         *ebpf.Variable `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
+	StageToldNs       *ebpf.Variable `ebpf:"stage_told_ns"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
 }
 

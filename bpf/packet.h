@@ -18,6 +18,7 @@ struct tcp_header {
 	__be32 acknowledgment;
 	__u8 data_offset;
 	__u8 flags;
+	__be16 window;
 };
 
 #define OFFSET_UNSET 0xffff

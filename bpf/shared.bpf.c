@@ -47,9 +47,11 @@ int BPF_PROG(on_start_xmit, struct sk_buff *skb, struct net_device *device)
 }
 
 SEC("tp_btf/tcp_sendmsg_locked")
-int BPF_PROG(on_sendmsg, struct sock *sk, struct msghdr *msg)
+int BPF_PROG(on_sendmsg, struct sock *sk, struct msghdr *msg, struct sk_buff *tail, int size_goal)
 {
 	__u64 clock = 0;
+	if (with_waits_write)
+		wait_offered(ctx, sk, msg, tail, size_goal, &clock);
 	if (with_payload)
 		send_started(sk, false, &clock, true);
 	if (with_stages_socket)

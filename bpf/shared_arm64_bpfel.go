@@ -64,6 +64,7 @@ const (
 	SharedVarSlowThresholdNs       = "slow_threshold_ns"
 	SharedVarStackEnabled          = "stack_enabled"
 	SharedVarStageShardMask        = "stage_shard_mask"
+	SharedVarStageToldNs           = "stage_told_ns"
 	SharedVarUseSkStorage          = "use_sk_storage"
 	SharedVarWaitsEnabled          = "waits_enabled"
 	SharedVarWithDatagrams         = "with_datagrams"
@@ -178,6 +179,7 @@ type SharedVariableSpecs struct {
 	SlowThresholdNs    *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
 	StackEnabled       *ebpf.VariableSpec `ebpf:"stack_enabled"`
 	StageShardMask     *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
+	StageToldNs        *ebpf.VariableSpec `ebpf:"stage_told_ns"`
 	UseSkStorage       *ebpf.VariableSpec `ebpf:"use_sk_storage"`
 	WaitsEnabled       *ebpf.VariableSpec `ebpf:"waits_enabled"`
 	WithDatagrams      *ebpf.VariableSpec `ebpf:"with_datagrams"`
@@ -282,6 +284,7 @@ type SharedVariables struct {
 	SlowThresholdNs    *ebpf.Variable `ebpf:"slow_threshold_ns"`
 	StackEnabled       *ebpf.Variable `ebpf:"stack_enabled"`
 	StageShardMask     *ebpf.Variable `ebpf:"stage_shard_mask"`
+	StageToldNs        *ebpf.Variable `ebpf:"stage_told_ns"`
 	UseSkStorage       *ebpf.Variable `ebpf:"use_sk_storage"`
 	WaitsEnabled       *ebpf.Variable `ebpf:"waits_enabled"`
 	WithDatagrams      *ebpf.Variable `ebpf:"with_datagrams"`

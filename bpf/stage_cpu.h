@@ -5,8 +5,7 @@
 #pragma once
 
 #include "clock.h"
-#include "slow.h"
-#include "stages.h"
+#include "exemplars.h"
 
 /* A packet that is at the driver. It may be freed there, so whose it is has been read before. */
 struct at_driver {
@@ -14,6 +13,8 @@ struct at_driver {
 	struct net_device *device;
 	__u64 since_ns;
 	__u64 qdisc_ns; /* ~0: not known */
+	__u64 conn_id;	/* of a packet whose time in the queueing discipline is to be told of; else 0 */
+	__u32 sequence; /* and its first byte */
 	struct stage_key key;
 };
 

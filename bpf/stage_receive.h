@@ -43,13 +43,17 @@ static __always_inline void stage_segment(struct sock *sk, struct sk_buff *skb, 
 	/* From 5.18 on a segment that was sent on this host is stamped only when IP delivers it. */
 	if (arrived != UNKNOWN) {
 		arrived = arrived > received ? arrived : received;
-		stage_add(block, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, arrived);
+		stage_add_packet(block, &key, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, sk, skb, arrived, now);
 		if ((__s64)arrived > 0)
 			stage_slow(&key, sk, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, arrived, now);
 	}
 	__u64 netfilter = netfilter_share(cpu, skb, DIRECTION_RECEIVE);
-	if (received && netfilter != UNKNOWN)
-		stage_add(block, DIRECTION_RECEIVE, STAGE_IP, received - netfilter);
-	else
+	if (received && netfilter != UNKNOWN) {
+		received -= netfilter;
+		stage_add_packet(block, &key, DIRECTION_RECEIVE, STAGE_IP, sk, skb, received, now);
+		if ((__s64)received > 0)
+			stage_slow(&key, sk, DIRECTION_RECEIVE, STAGE_IP, received, now);
+	} else {
 		stage_lost(DIRECTION_RECEIVE, STAGE_IP, STAGE_INTERRUPTED);
+	}
 }

@@ -54,17 +54,9 @@ static __always_inline __u64 send_time(struct sk_buff *skb, struct sock *sk)
 	return skb->tstamp;
 }
 
-/* The beginning of a TCP header. */
-struct segment_header {
-	__be32 ports;
-	__be32 sequence;
-	__be32 acknowledgment;
-	__u8 words; /* its length, in the high half */
-};
-
 /* The byte that the application offered is in this segment, or was in one that has not been seen. */
-static __always_inline void socket_sent(struct stage_block *block, struct stage_socket *state, struct sk_buff *skb,
-					struct sock *sk, __u64 sent)
+static __always_inline void socket_sent(struct stage_block *block, const struct stage_key *key, struct stage_socket *state,
+					struct sk_buff *skb, struct sock *sk, __u64 sent)
 {
 	struct segment_header header;
 	unsigned char *at = skb->head + skb->transport_header;
@@ -75,10 +67,14 @@ static __always_inline void socket_sent(struct stage_block *block, struct stage_
 	__s32 ahead = state->offered_sequence - sequence;
 	if (ahead >= (__s32)payload)
 		return;
-	if (ahead < 0)
+	if (ahead < 0) {
 		stage_lost(DIRECTION_TRANSMIT, STAGE_SOCKET, STAGE_INTERRUPTED);
-	else
-		stage_add(block, DIRECTION_TRANSMIT, STAGE_SOCKET, sent - state->offered_ns);
+	} else {
+		__u64 held = sent - state->offered_ns;
+		stage_add_packet(block, key, DIRECTION_TRANSMIT, STAGE_SOCKET, sk, skb, held, sent);
+		if ((__s64)held > 0)
+			stage_slow(key, sk, DIRECTION_TRANSMIT, STAGE_SOCKET, held, sent);
+	}
 	state->offered_ns = 0;
 	/* The newest that TCP has taken is followed next, if it is not sent yet. */
 	if (state->last_ns && (__s32)(BPF_CORE_READ((struct tcp_sock *)sk, write_seq) - state->last_sequence) > 0) {
@@ -110,7 +106,8 @@ static __always_inline void segment_queued(struct stage_cpu *cpu, struct sk_buff
 	if (!stage_owner_of_socket(&key, sk))
 		return;
 	if (resolving(cpu, now)) {
-		stage_add(stage_block(&key, DIRECTION_TRANSMIT), DIRECTION_TRANSMIT, STAGE_NEIGHBOR, now - sent);
+		stage_add_packet(stage_block(&key, DIRECTION_TRANSMIT), &key, DIRECTION_TRANSMIT, STAGE_NEIGHBOR, sk, skb,
+				 now - sent, now);
 		stage_slow(&key, sk, DIRECTION_TRANSMIT, STAGE_NEIGHBOR, now - sent, now);
 		return;
 	}
@@ -123,13 +120,17 @@ static __always_inline void segment_queued(struct stage_cpu *cpu, struct sk_buff
 	struct stage_block *block = stage_block(&key, DIRECTION_TRANSMIT);
 	if (first) {
 		state->burst_ns = sent;
-		if (netfilter == UNKNOWN)
+		if (netfilter == UNKNOWN) {
 			stage_lost(DIRECTION_TRANSMIT, STAGE_IP, STAGE_INTERRUPTED);
-		else
-			stage_add(block, DIRECTION_TRANSMIT, STAGE_IP, now - sent - netfilter);
+		} else {
+			__u64 took = now - sent - netfilter;
+			stage_add_packet(block, &key, DIRECTION_TRANSMIT, STAGE_IP, sk, skb, took, now);
+			if ((__s64)took > 0)
+				stage_slow(&key, sk, DIRECTION_TRANSMIT, STAGE_IP, took, now);
+		}
 	}
 	if (state->offered_ns)
-		socket_sent(block, state, skb, sk, sent);
+		socket_sent(block, &key, state, skb, sk, sent);
 }
 
 /* How long a packet that goes to the driver now was with the queueing discipline: exactly where it is the last
@@ -148,6 +149,22 @@ static __always_inline __u64 since_queued(struct stage_cpu *cpu, struct sk_buff 
 	return UNKNOWN;
 }
 
+/* The time in the queueing discipline is counted when the driver has taken the packet, and may have freed it: whether
+ * to tell of it is decided before. */
+static __always_inline void qdisc_place(struct at_driver *driver, struct stage_key *key, struct sk_buff *skb, __u64 now)
+{
+	struct sock *sk = skb->sk;
+	if (!stage_told_ns || driver->qdisc_ns < STAGE_TOLD_QDISC_NS || !socket_is_full(sk) || !socket_is_tcp(sk, true))
+		return;
+	struct stage_time time = {.now = now, .ns = driver->qdisc_ns};
+	struct stage_block *block = stage_block(key, DIRECTION_TRANSMIT);
+	if (!stage_tells(block, STAGE_QDISC, time.ns, now) ||
+	    !stage_place(&block->told[STAGE_QDISC], DIRECTION_TRANSMIT, sk, skb, &time))
+		return;
+	driver->conn_id = time.conn_id;
+	driver->sequence = time.sequence;
+}
+
 /* A packet goes to the driver. */
 static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_device *device, __u64 *clock)
 {
@@ -162,6 +179,9 @@ static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_devi
 	cpu->driver.qdisc_ns = since_queued(cpu, skb, now);
 	cpu->driver.key = key;
 	cpu->driver.since_ns = now;
-	if (cpu->driver.qdisc_ns != UNKNOWN && (__s64)cpu->driver.qdisc_ns > 0)
+	cpu->driver.conn_id = 0;
+	if ((__s64)cpu->driver.qdisc_ns > 0) {
+		qdisc_place(&cpu->driver, &key, skb, now);
 		stage_slow(&key, skb->sk, DIRECTION_TRANSMIT, STAGE_QDISC, cpu->driver.qdisc_ns, now);
+	}
 }

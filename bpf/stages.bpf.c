@@ -45,9 +45,12 @@ int BPF_PROG(stage_copy, struct sk_buff *skb)
 	struct sock *sk = skb->sk;
 	if (!socket_is_full(sk) || !socket_is_tcp(sk, true) || !stage_owner_of_socket(&key, sk))
 		return 0;
-	__u64 since = since_arrival(skb, bpf_ktime_get_ns(), STAGE_TCP_TO_APP);
-	if (since != UNKNOWN)
-		stage_add(stage_block(&key, DIRECTION_RECEIVE), DIRECTION_RECEIVE, STAGE_TCP_TO_APP, since);
+	__u64 now = bpf_ktime_get_ns();
+	__u64 since = since_arrival(skb, now, STAGE_TCP_TO_APP);
+	if (since == UNKNOWN)
+		return 0;
+	struct stage_block *block = stage_block(&key, DIRECTION_RECEIVE);
+	stage_add_packet(block, &key, DIRECTION_RECEIVE, STAGE_TCP_TO_APP, sk, skb, since, now);
 	return 0;
 }
 
@@ -148,6 +151,11 @@ int BPF_PROG(stage_xmit, struct sk_buff *skb, int rc, struct net_device *device)
 	struct stage_block *block = stage_block(&key, DIRECTION_TRANSMIT);
 	if (driver->qdisc_ns != UNKNOWN)
 		stage_add(block, DIRECTION_TRANSMIT, STAGE_QDISC, driver->qdisc_ns);
+	if (driver->conn_id) {
+		struct stage_time time = {.now = driver->since_ns, .ns = driver->qdisc_ns, .stage = STAGE_QDISC,
+					  .sequence = driver->sequence, .conn_id = driver->conn_id};
+		stage_submit(&key, &time);
+	}
 	stage_slow(&key, NULL, DIRECTION_TRANSMIT, STAGE_DRIVER, now - driver->since_ns, now);
 	stage_add(block, DIRECTION_TRANSMIT, STAGE_DRIVER, now - driver->since_ns);
 	return 0;

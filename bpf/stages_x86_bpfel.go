@@ -56,6 +56,7 @@ const (
 	StagesVarSlowStack             = "slow_stack"
 	StagesVarSlowThresholdNs       = "slow_threshold_ns"
 	StagesVarStageShardMask        = "stage_shard_mask"
+	StagesVarStageToldNs           = "stage_told_ns"
 	StagesVarUseSkStorage          = "use_sk_storage"
 )
 
@@ -153,6 +154,7 @@ type StagesVariableSpecs struct {
 	SlowStack         *ebpf.VariableSpec `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
+	StageToldNs       *ebpf.VariableSpec `ebpf:"stage_told_ns"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
 }
 
@@ -228,6 +230,7 @@ type StagesVariables struct {
 	SlowStack         *ebpf.Variable `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
+	StageToldNs       *ebpf.Variable `ebpf:"stage_told_ns"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
 }
 

@@ -5,9 +5,9 @@
 #pragma once
 
 #include "clock.h"
-#include "packet.h"
+#include "window.h"
 
-/* Set by the loader: somebody wants to know how long data waits for its reader (waits.bpf.c). */
+/* Set by the loader: somebody wants to know how long data waits for its reader (waits.bpf.c), and windows are closed. */
 volatile const __u32 waits_enabled = 0;
 
 /* When a packet came from its device, in CLOCK_MONOTONIC; 0: it carries no stamp, or one that cannot be. */
@@ -31,6 +31,12 @@ static __always_inline void segment_arrived(struct sock *sk, struct sk_buff *skb
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return;
+	if (waits_enabled) {
+		__u64 now = clock_now(clock);
+		window_of_peer(sk, skb, tp, conn, now);
+		window_of_this_end(sk, tp, conn, false, now);
+		conn->heard_ns = now;
+	}
 	__u32 next = tp->rcv_nxt;
 	if (next != tp->copied_seq)
 		return;

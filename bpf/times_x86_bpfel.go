@@ -38,6 +38,8 @@ const (
 	TimesVarScopeIncludeCount = "scope_include_count"
 	TimesVarScopeNetns        = "scope_netns"
 	TimesVarScopeNetnsCount   = "scope_netns_count"
+	TimesVarSlowStack         = "slow_stack"
+	TimesVarSlowThresholdNs   = "slow_threshold_ns"
 	TimesVarStackEnabled      = "stack_enabled"
 	TimesVarUseSkStorage      = "use_sk_storage"
 	TimesVarWaitsEnabled      = "waits_enabled"
@@ -119,6 +121,8 @@ type TimesVariableSpecs struct {
 	ScopeIncludeCount *ebpf.VariableSpec `ebpf:"scope_include_count"`
 	ScopeNetns        *ebpf.VariableSpec `ebpf:"scope_netns"`
 	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
+	SlowStack         *ebpf.VariableSpec `ebpf:"slow_stack"`
+	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
 	StackEnabled      *ebpf.VariableSpec `ebpf:"stack_enabled"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
 	WaitsEnabled      *ebpf.VariableSpec `ebpf:"waits_enabled"`
@@ -183,6 +187,8 @@ type TimesVariables struct {
 	ScopeIncludeCount *ebpf.Variable `ebpf:"scope_include_count"`
 	ScopeNetns        *ebpf.Variable `ebpf:"scope_netns"`
 	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
+	SlowStack         *ebpf.Variable `ebpf:"slow_stack"`
+	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
 	StackEnabled      *ebpf.Variable `ebpf:"stack_enabled"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
 	WaitsEnabled      *ebpf.Variable `ebpf:"waits_enabled"`

@@ -8,16 +8,22 @@
  *   read    from when data comes while nothing is unread (times.bpf.c) until a reader takes some
  *           (tcp_rcv_space_adjust, of whatever kind the reader is: splice too)
  *   write   a call that sleeps: in sk_stream_wait_memory. One that does not: from when it found no room until the
- *           next call that sends something begins. Without trampolines only the latter, and of calls that
- *           could send nothing at all.
+ *           next call that sends something begins. Without trampolines: one that sleeps, between two segments of a
+ *           call (tcp_sendmsg_locked, from 6.16); one that does not, if it could send nothing at all.
  */
 #include "waits.h"
+#include "window.h"
 
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(wait_read, struct sock *sk)
 {
 	struct conn *conn = conn_lookup(sk, true);
-	if (!conn || !conn->unread_ns)
+	struct tcp_sock *tp = conn ? bpf_skc_to_tcp_sock(sk) : NULL;
+	if (!tp)
+		return 0;
+	if (!tp->rcv_wnd || conn->window_ns[DIRECTION_RECEIVE])
+		window_of_this_end(sk, tp, conn, true, bpf_ktime_get_ns());
+	if (!conn->unread_ns)
 		return 0;
 	__u64 since = conn->unread_ns;
 	conn->unread_ns = 0;
@@ -72,6 +78,14 @@ SEC("fexit/tcp_sendmsg_locked")
 int BPF_PROG(wait_send_end, struct sock *sk, struct msghdr *msg, size_t size, int result)
 {
 	wait_send_ended(ctx, sk, result);
+	return 0;
+}
+
+SEC("tp_btf/tcp_sendmsg_locked")
+int BPF_PROG(wait_offered_traced, struct sock *sk, struct msghdr *msg, struct sk_buff *tail, int size_goal)
+{
+	__u64 clock = 0;
+	wait_offered(ctx, sk, msg, tail, size_goal, &clock);
 	return 0;
 }
 

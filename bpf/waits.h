@@ -42,15 +42,37 @@ static __always_inline void wait_send_ended(void *ctx, struct sock *sk, int resu
 	conn->blocked_again_ns = 0;
 }
 
+/* A call that sends, and may wait for room, is about to fill a segment, `tail` or a new one: what needs a new one waits
+ * while the socket is full. It comes here again when there is room (6.16, as offered() of stage_transmit.h). */
+static __always_inline void wait_offered(void *ctx, struct sock *sk, struct msghdr *msg, struct sk_buff *tail, int size_goal,
+					 __u64 *clock)
+{
+	struct conn *conn = conn_lookup(sk, true);
+	if (!conn)
+		return;
+	bool full = sk->sk_wmem_queued >= sk->sk_sndbuf;
+	__u64 since = conn->asleep_ns;
+	if (since && !full) {
+		conn->asleep_ns = 0;
+		waited(ctx, sk, conn, SLOW_WRITE, since, clock_now(clock), 0);
+	} else if (!since && full && !(msg->msg_flags & MSG_DONTWAIT) && (!tail || size_goal <= (int)tail->len)) {
+		conn->asleep_ns = clock_now(clock);
+	}
+}
+
 #define EAGAIN 11
 
 /* A call that sends is over, of any kind of socket. */
 static __always_inline void wait_sent(void *ctx, struct sock *sk, int result)
 {
-	if (result == 0 || (result < 0 && result != -EAGAIN) || !socket_is_tcp(sk, true))
+	if (!socket_is_tcp(sk, true))
 		return;
 	struct conn *conn = conn_lookup(sk, true);
 	if (!conn)
+		return;
+	if (conn->asleep_ns) /* it gave up */
+		conn->asleep_ns = 0;
+	if (result == 0 || (result < 0 && result != -EAGAIN))
 		return;
 	__u64 since = conn->blocked_ns;
 	if (result < 0) {

@@ -19,6 +19,7 @@ const (
 	WaitsMapConnZero              = "conn_zero"
 	WaitsMapConns                 = "conns"
 	WaitsMapConnsBySocket         = "conns_by_socket"
+	WaitsMapCounts                = "counts"
 	WaitsMapLimits                = "limits"
 	WaitsMapRecords               = "records"
 	WaitsMapStageBlocks           = "stage_blocks"
@@ -30,6 +31,7 @@ const (
 	WaitsMapStats                 = "stats"
 	WaitsProgWaitMemoryEnd        = "wait_memory_end"
 	WaitsProgWaitMemoryStart      = "wait_memory_start"
+	WaitsProgWaitOfferedTraced    = "wait_offered_traced"
 	WaitsProgWaitRead             = "wait_read"
 	WaitsProgWaitSendEnd          = "wait_send_end"
 	WaitsProgWaitSendLength       = "wait_send_length"
@@ -48,6 +50,7 @@ const (
 	WaitsVarScopeNetnsCount       = "scope_netns_count"
 	WaitsVarSlowStack             = "slow_stack"
 	WaitsVarSlowThresholdNs       = "slow_threshold_ns"
+	WaitsVarStackEnabled          = "stack_enabled"
 	WaitsVarStageShardMask        = "stage_shard_mask"
 	WaitsVarUseSkStorage          = "use_sk_storage"
 )
@@ -94,12 +97,13 @@ type WaitsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type WaitsProgramSpecs struct {
-	WaitMemoryEnd   *ebpf.ProgramSpec `ebpf:"wait_memory_end"`
-	WaitMemoryStart *ebpf.ProgramSpec `ebpf:"wait_memory_start"`
-	WaitRead        *ebpf.ProgramSpec `ebpf:"wait_read"`
-	WaitSendEnd     *ebpf.ProgramSpec `ebpf:"wait_send_end"`
-	WaitSendLength  *ebpf.ProgramSpec `ebpf:"wait_send_length"`
-	WaitSendStart   *ebpf.ProgramSpec `ebpf:"wait_send_start"`
+	WaitMemoryEnd     *ebpf.ProgramSpec `ebpf:"wait_memory_end"`
+	WaitMemoryStart   *ebpf.ProgramSpec `ebpf:"wait_memory_start"`
+	WaitOfferedTraced *ebpf.ProgramSpec `ebpf:"wait_offered_traced"`
+	WaitRead          *ebpf.ProgramSpec `ebpf:"wait_read"`
+	WaitSendEnd       *ebpf.ProgramSpec `ebpf:"wait_send_end"`
+	WaitSendLength    *ebpf.ProgramSpec `ebpf:"wait_send_length"`
+	WaitSendStart     *ebpf.ProgramSpec `ebpf:"wait_send_start"`
 }
 
 // WaitsMapSpecs contains maps before they are loaded into the kernel.
@@ -109,6 +113,7 @@ type WaitsMapSpecs struct {
 	ConnZero              *ebpf.MapSpec `ebpf:"conn_zero"`
 	Conns                 *ebpf.MapSpec `ebpf:"conns"`
 	ConnsBySocket         *ebpf.MapSpec `ebpf:"conns_by_socket"`
+	Counts                *ebpf.MapSpec `ebpf:"counts"`
 	Limits                *ebpf.MapSpec `ebpf:"limits"`
 	Records               *ebpf.MapSpec `ebpf:"records"`
 	StageBlocks           *ebpf.MapSpec `ebpf:"stage_blocks"`
@@ -138,6 +143,7 @@ type WaitsVariableSpecs struct {
 	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
 	SlowStack         *ebpf.VariableSpec `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
+	StackEnabled      *ebpf.VariableSpec `ebpf:"stack_enabled"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
 }
@@ -165,6 +171,7 @@ type WaitsMaps struct {
 	ConnZero              *ebpf.Map `ebpf:"conn_zero"`
 	Conns                 *ebpf.Map `ebpf:"conns"`
 	ConnsBySocket         *ebpf.Map `ebpf:"conns_by_socket"`
+	Counts                *ebpf.Map `ebpf:"counts"`
 	Limits                *ebpf.Map `ebpf:"limits"`
 	Records               *ebpf.Map `ebpf:"records"`
 	StageBlocks           *ebpf.Map `ebpf:"stage_blocks"`
@@ -181,6 +188,7 @@ func (m *WaitsMaps) Close() error {
 		m.ConnZero,
 		m.Conns,
 		m.ConnsBySocket,
+		m.Counts,
 		m.Limits,
 		m.Records,
 		m.StageBlocks,
@@ -211,6 +219,7 @@ type WaitsVariables struct {
 	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
 	SlowStack         *ebpf.Variable `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
+	StackEnabled      *ebpf.Variable `ebpf:"stack_enabled"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
 }
@@ -219,18 +228,20 @@ type WaitsVariables struct {
 //
 // It can be passed to LoadWaitsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WaitsPrograms struct {
-	WaitMemoryEnd   *ebpf.Program `ebpf:"wait_memory_end"`
-	WaitMemoryStart *ebpf.Program `ebpf:"wait_memory_start"`
-	WaitRead        *ebpf.Program `ebpf:"wait_read"`
-	WaitSendEnd     *ebpf.Program `ebpf:"wait_send_end"`
-	WaitSendLength  *ebpf.Program `ebpf:"wait_send_length"`
-	WaitSendStart   *ebpf.Program `ebpf:"wait_send_start"`
+	WaitMemoryEnd     *ebpf.Program `ebpf:"wait_memory_end"`
+	WaitMemoryStart   *ebpf.Program `ebpf:"wait_memory_start"`
+	WaitOfferedTraced *ebpf.Program `ebpf:"wait_offered_traced"`
+	WaitRead          *ebpf.Program `ebpf:"wait_read"`
+	WaitSendEnd       *ebpf.Program `ebpf:"wait_send_end"`
+	WaitSendLength    *ebpf.Program `ebpf:"wait_send_length"`
+	WaitSendStart     *ebpf.Program `ebpf:"wait_send_start"`
 }
 
 func (p *WaitsPrograms) Close() error {
 	return _WaitsClose(
 		p.WaitMemoryEnd,
 		p.WaitMemoryStart,
+		p.WaitOfferedTraced,
 		p.WaitRead,
 		p.WaitSendEnd,
 		p.WaitSendLength,

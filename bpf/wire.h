@@ -21,7 +21,8 @@ enum record_kind {
 	RECORD_PAYLOAD = 8,	  /* struct payload_record, followed by captured bytes */
 	RECORD_DATAGRAM = 9,	  /* struct datagram_record, followed by captured bytes */
 	RECORD_SLOW = 10,	  /* struct slow_event */
-	RECORD_KIND_MAX = 11,
+	RECORD_STAGE = 11,	  /* struct stage_record */
+	RECORD_KIND_MAX = 12,
 };
 
 struct record_header {
@@ -191,7 +192,13 @@ enum slow_what {
 	SLOW_WRITE = 1,	  /* a sender waited for room in the socket */
 	SLOW_SOFTIRQ = 2, /* a softirq waited, or ran */
 	SLOW_STAGE = 3,	  /* a packet was in a stage */
-	SLOW_MAX = 4,
+	SLOW_WINDOW = 4,  /* a connection's window was closed: the peer's (transmit), or this end's (receive) */
+	SLOW_MAX = 5,
+};
+
+enum window_state {
+	WINDOW_CLOSED = 0, /* still is */
+	WINDOW_OPENED = 1, /* it was closed so long */
 };
 
 struct slow_event {
@@ -200,10 +207,10 @@ struct slow_event {
 	struct owner_ref owner;
 	struct address_pair pair;
 	__u64 duration_ns;
-	__u32 sequence; /* SLOW_READ: TCP sequence number of the first byte that waited */
+	__u32 sequence; /* SLOW_READ, SLOW_WINDOW: TCP sequence number of the first byte that waited */
 	__u8 what;	/* enum slow_what */
 	__u8 direction; /* enum packet_direction; SLOW_SOFTIRQ: enum softirq_phase */
-	__u8 stage;	/* SLOW_STAGE: enum stage; SLOW_SOFTIRQ: vector */
+	__u8 stage;	/* SLOW_STAGE: enum stage; SLOW_SOFTIRQ: vector; SLOW_WINDOW: enum window_state */
 	__u8 stack_depth;
 	__u8 comm[16]; /* of owner.tgid */
 	__u64 stack[STACK_DEPTH];
@@ -267,8 +274,26 @@ struct stage_key {
 	__u8 pad;
 };
 
+/* The time of a stage that was told of with its connection (struct stage_record). */
+struct stage_told {
+	__u64 ns;
+	__u64 until_ns; /* till then only longer ones are */
+};
+
 struct stage_block {
+	struct stage_told told[STAGES_PER_DIRECTION];
 	struct histogram stages[STAGES_PER_DIRECTION];
+};
+
+/* One of the longest times that were counted in a block since a collection or so, with where it was measured. */
+struct stage_record {
+	struct record_header header; /* when it ended */
+	struct stage_key key;
+	__u64 conn_id;
+	__u64 duration_ns;
+	__u32 sequence; /* TCP sequence number of the packet's first byte */
+	__u8 stage;	/* enum stage */
+	__u8 pad[3];
 };
 
 /* Why a time was not counted. */

@@ -96,6 +96,8 @@ type SlowConfig struct {
 	Write   time.Duration `mapstructure:"write"`   // a sender waits for room in the socket
 	Stage   time.Duration `mapstructure:"stage"`   // a packet is in a stage
 	Softirq time.Duration `mapstructure:"softirq"` // a softirq waits, or runs
+	// ZeroWindow is for how long the window of either end of a connection is closed.
+	ZeroWindow time.Duration `mapstructure:"zero_window"`
 	// Stack adds the kernel stack to each log record.
 	Stack bool `mapstructure:"stack"`
 	// EventsPerSecond limits the log records of all kinds together.
@@ -281,7 +283,7 @@ func createDefaultConfig() component.Config {
 		DNS:                DNSConfig{Enabled: true, Timeout: 5 * time.Second, EventsPerSecond: 50},
 		Slow: SlowConfig{
 			Enabled: true, Read: defaultSlow, Write: defaultSlow, Stage: defaultSlow, Softirq: defaultSlow,
-			EventsPerSecond: 20,
+			ZeroWindow: defaultSlow, EventsPerSecond: 20,
 		},
 		HTTP: HTTPConfig{
 			Enabled:      true,

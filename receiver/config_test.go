@@ -81,7 +81,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		},
 		Slow: SlowConfig{
 			Read: time.Second, Write: 2 * time.Second, Stage: 3 * time.Second, Softirq: 4 * time.Second,
-			Stack: true, EventsPerSecond: 3,
+			ZeroWindow: 5 * time.Second, Stack: true, EventsPerSecond: 3,
 		},
 		Trace: TraceConfig{JoinNetworks: []string{"10.0.0.0/8"}},
 		Counters: CountersConfig{

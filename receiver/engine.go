@@ -103,7 +103,7 @@ func slow(c SlowConfig) probe.Slow {
 	}
 	return probe.Slow{
 		Read: c.Read, Write: c.Write, Stage: c.Stage, Softirq: c.Softirq,
-		Stack: c.Stack, PerSecond: c.EventsPerSecond,
+		ZeroWindow: c.ZeroWindow, Stack: c.Stack, PerSecond: c.EventsPerSecond,
 	}
 }
 

@@ -55,7 +55,7 @@ ring_buffer: {size: 1048576}
 			Datagrams:   probe.Datagrams{Flows: true, BySocket: true},
 			Slow: probe.Slow{
 				Read: 100 * time.Millisecond, Write: 100 * time.Millisecond, Stage: 100 * time.Millisecond,
-				Softirq: 100 * time.Millisecond, PerSecond: 20,
+				Softirq: 100 * time.Millisecond, ZeroWindow: 100 * time.Millisecond, PerSecond: 20,
 			},
 			NAT: []string{"self"},
 			Counters: probe.Counters{

@@ -119,6 +119,7 @@ type ignored struct{}
 func (ignored) Begin(*wire.Begin)                     {}
 func (ignored) Conn(*wire.ConnRecord)                 {}
 func (ignored) Slow(*wire.SlowEvent)                  {}
+func (ignored) Stage(*wire.StageRecord)               {}
 func (ignored) Packet(*wire.PacketEvent)              {}
 func (ignored) Datagram(*wire.DatagramRecord, []byte) {}
 func (ignored) Payload(*wire.PayloadRecord, []byte)   {}

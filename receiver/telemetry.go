@@ -37,6 +37,7 @@ var recordKinds = [wire.RecordKindMax]string{
 	wire.RecordConnFailed:   "connection_failed",
 	wire.RecordPayload:      "payload",
 	wire.RecordDatagram:     "datagram",
+	wire.RecordStage:        "stage",
 }
 
 func newTelemetry(set receiver.Settings) (*telemetry, error) {

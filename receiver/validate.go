@@ -125,7 +125,7 @@ func (c *SlowConfig) validate(p *problems) {
 	for _, threshold := range []struct {
 		key   string
 		value time.Duration
-	}{{"read", c.Read}, {"write", c.Write}, {"stage", c.Stage}, {"softirq", c.Softirq}} {
+	}{{"read", c.Read}, {"write", c.Write}, {"stage", c.Stage}, {"softirq", c.Softirq}, {"zero_window", c.ZeroWindow}} {
 		if threshold.value < 0 {
 			p.add("slow::"+threshold.key, threshold.value, "use a duration such as 100ms, or 0 for no such events")
 		}

@@ -3,13 +3,20 @@
 package kerneltest
 
 import (
+	"bufio"
+	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
 )
 
 // stuff writes until the reader's window is closed and what waits at this end has nowhere to go; it returns how
@@ -87,4 +94,67 @@ func drain(t *testing.T, conn *net.TCPConn) (bytes int) {
 			return bytes
 		}
 	}
+}
+
+// The answer is larger than the client's buffer, and the client does not read it for a while.
+func TestAClosedWindowIsToldOfWithTheCallThatItHolds(t *testing.T) {
+	n := newNetwork(t)
+	n.client.set("ipv4/tcp_rmem", "4096 32768 65536")
+	config := n.settings()
+	config.Probe.Stages = true
+	config.Probe.Slow = probe.Slow{ZeroWindow: 1, PerSecond: unlimited}
+	o := observe(t, config)
+	before, beforeServer := n.client.nstat(), n.server.nstat()
+	p := n.connect(n.server.listen("tcp4", n.server.at4(7602)))
+	server := &answerer{t, p.server, bufio.NewReader(p.server)}
+	client := browse(p.client)
+	const held, next = "/held", "/next"
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, body := range []int{4 << 20, 10} { // the first is more than both sockets hold
+			server.read()
+			server.answer(strings.Repeat("x", body))
+		}
+	}()
+	began := time.Now()
+	_, err := io.WriteString(p.client, "GET "+held+" HTTP/1.1\r\nHost: server.test\r\n\r\n")
+	require.NoError(t, err)
+	found := func(direction, state string) []plog.LogRecord {
+		return o.events("network.tcp.window.closed", "network.io.direction", direction, "network.tcp.window.state", state)
+	}
+	eventually(t, "the sender has asked, and both ends know that the window is closed", func() bool {
+		return n.server.since(beforeServer)["TcpExtTCPWinProbe"] > 0 &&
+			len(found("transmit", "closed")) > 0 && len(found("receive", "closed")) > 0
+	})
+	response, err := http.ReadResponse(client.in, nil)
+	require.NoError(t, err)
+	_, err = io.Copy(io.Discard, response.Body)
+	require.NoError(t, err)
+	lasted := time.Since(began)
+	_, err = client.ask("GET", next, "") // that the window was opened last is seen when something follows
+	require.NoError(t, err)
+	<-done
+	opened := n.client.since(before)["TcpExtTCPFromZeroWindowAdv"]
+	o.stop()
+
+	calling, serving := o.bothSpans(held)
+	for direction, span := range map[string]ptrace.Span{"transmit": serving, "receive": calling} {
+		longest := time.Duration(0)
+		for _, state := range []string{"closed", "opened"} {
+			events := found(direction, state)
+			require.NotEmpty(t, events, "%s %s", direction, state)
+			for _, event := range events {
+				took, _ := event.Attributes().Get("network.slow.duration")
+				longest = max(longest, time.Duration(took.Double()*float64(time.Second)))
+				assert.Equal(t, span.TraceID(), event.TraceID(), event.Body().Str())
+				assert.Equal(t, span.SpanID(), event.SpanID(), event.Body().Str())
+			}
+		}
+		assert.Greater(t, longest, 100*time.Millisecond, "%s: the sender asks for the first time after 200 ms", direction)
+		assert.LessOrEqual(t, longest, lasted, direction)
+	}
+	// As often as the kernel counted it.
+	require.Positive(t, opened)
+	o.assertAll(int(opened), int64(len(found("receive", "opened"))), "opened")
 }

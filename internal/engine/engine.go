@@ -91,6 +91,8 @@ func wanted(config Config, sink Sink) Config {
 	if sink.Metrics == nil || allDisabled(otlp.TimeMetrics(), config.OTLP.Disabled) {
 		config.Probe.Stages = false
 	}
+	config.Probe.Exemplars = config.Probe.Stages && config.Probe.Payload.Enabled && sink.Traces != nil &&
+		!config.OTLP.Disabled[otlp.StageDuration]
 	if sink.Metrics == nil {
 		config.Probe.Datagrams.Flows = false
 		if sink.Logs == nil {

@@ -29,6 +29,7 @@ type pipeline struct {
 	sampler sampler
 	times   times
 	parts   otlp.Parts // of the call at hand
+	longest longest
 	slow    []slowEvent
 	lookups lookups
 	stats   Stats
@@ -45,6 +46,7 @@ func newPipeline(ctx context.Context, e *Engine) *pipeline {
 		spans:   otlp.NewSpans(e.config.OTLP),
 		sampler: newSampler(e.config.Trace),
 		times:   newTimes(),
+		longest: newLongest(),
 	}
 	p.calls = l7.NewTracker(e.config.L7, p.call)
 	p.lookups.tracker = dns.NewTracker(dns.Options{Timeout: e.config.DNS.Timeout}, p.lookup)
@@ -115,6 +117,7 @@ func (p *pipeline) Conn(record *wire.ConnRecord) {
 		}
 		p.calls.Close(record.ID, record.Header.TimeNs, otlp.CloseError(record))
 		p.times.forget(record.ID)
+		p.longest.forget(record.ID)
 	}
 }
 
@@ -213,11 +216,15 @@ func (p *pipeline) tellSlow(event *wire.SlowEvent, c *conn.Connection, link otlp
 
 // slowed is the span of the call that was under way, the newest to begin if there were several.
 func (p *pipeline) slowed(event *wire.SlowEvent, c *conn.Connection) otlp.Link {
+	if event.What == wire.SlowWindow && event.Direction == wire.DirectionTransmit {
+		return p.hurt(event.ConnID, event.Sequence, true, c)
+	}
 	if of, ok := p.times.during(event.ConnID, event.Header.TimeNs); ok {
 		return p.made(of, c)
 	}
+	reads := event.What == wire.SlowRead || event.What == wire.SlowWindow
 	call, ok := p.calls.InFlight(event.ConnID)
-	if ok && (call.StartNs <= event.Header.TimeNs || event.What == wire.SlowRead && begins(call, event.Sequence)) {
+	if ok && (call.StartNs <= event.Header.TimeNs || reads && begins(call, event.Sequence)) {
 		return p.link(call, c)
 	}
 	return otlp.Link{}
@@ -255,10 +262,12 @@ func (p *pipeline) call(call *l7.Call) {
 	identity := p.identify(call, c)
 	link := otlp.Link{TraceID: identity.TraceID, SpanID: identity.SpanID}
 	seconds := call.Seconds() // as counted: what the request waited before it was read is the span's alone
-	p.parts = p.times.take(call, ids{Link: link})
-	if p.export(call, c, identity) {
+	ended, parts := p.times.take(call, ids{Link: link})
+	p.parts = parts
+	if ended.exported = p.export(call, c, identity); ended.exported {
 		p.metrics.Exemplify(counted, seconds, call.EndNs, link)
 	}
+	p.settle(call.ConnID)
 }
 
 // export makes a span of a call, as far as the sampler lets it.
@@ -310,6 +319,7 @@ func (p *pipeline) Collect(collection *wire.Collection) {
 	p.table.Collect(collection.TimeNs, collection.OffsetNs)
 	known := func(id uint64) bool { _, known := p.table.Get(id); return known }
 	p.times.sweep(known)
+	p.longest.sweep(collection.TimeNs)
 	p.logs.SetOffset(collection.OffsetNs)
 	p.spans.SetOffset(collection.OffsetNs)
 	metrics := p.metrics.Collect(collection, p.table)

@@ -43,6 +43,7 @@ const callsKept = 4
 type span struct {
 	startNs, endNs uint64
 	ids            ids
+	exported       bool
 	received, sent stretch // its bytes
 }
 
@@ -117,11 +118,11 @@ func (t *times) of(connID uint64) *connTimes {
 }
 
 // take splits a call that has ended and remembers it, with the ids of its span.
-func (t *times) take(call *l7.Call, of ids) otlp.Parts {
+func (t *times) take(call *l7.Call, of ids) (*span, otlp.Parts) {
 	ended := t.ended(call)
 	parts := t.split(call)
 	ended.startNs, ended.endNs, ended.ids = call.StartNs, call.EndNs, of // as split has moved them
-	return parts
+	return ended, parts
 }
 
 // ended remembers which bytes are a call's, by its times before split moves them.

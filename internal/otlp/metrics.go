@@ -141,6 +141,13 @@ func (m *Metrics) Hurt(event *wire.PacketEvent, link Link) {
 	m.counts.hurt = append(m.counts.hurt, hurt{key, event.Header.TimeNs, link})
 }
 
+// StageExemplar takes a time that a packet of a call spent in a stage. The call has a span.
+func (m *Metrics) StageExemplar(record *wire.StageRecord, link Link) {
+	if len(m.stages.examples) < maxStageExamples && link.SpanID != ([8]byte{}) {
+		m.stages.examples = append(m.stages.examples, stageExample{*record, link})
+	}
+}
+
 // share is what there is of one owner.
 type share struct {
 	conns   *conn.Owned[conn.Group]
@@ -157,6 +164,7 @@ func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetri
 	m.counts.add(collection, m.sinceNs)
 	m.counts.exemplify(collection.TimeNs, m.sinceNs, collection.OffsetNs)
 	m.stages.add(collection, m.sinceNs)
+	m.stages.exemplify(collection, m.sinceNs)
 	m.softirqs.add(collection, m.sinceNs)
 	m.SetOffset(collection.OffsetNs)
 	m.netns.add(collection, m.clock, m.sinceNs)

@@ -95,6 +95,7 @@ const (
 	attrTCPAcknowledge   = "network.tcp.acknowledgment" // number in the packet
 	attrTCPFlags         = "network.tcp.flags"          // such as SYN|ACK
 	attrTCPSequence      = "network.tcp.sequence"       // number in the packet
+	attrWindowState      = "network.tcp.window.state"   // closed, opened
 )
 
 // OptionalAttributes are what Options.Attributes may name: attributes of connection metrics that are off

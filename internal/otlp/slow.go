@@ -17,6 +17,8 @@ const (
 	EventWriteSlow   = "network.socket.write.slow"
 	EventStageSlow   = "network.stage.slow"
 	EventSoftirqSlow = "network.softirq.slow"
+	// EventWindowClosed: one of the windows of a connection is closed, or was.
+	EventWindowClosed = "network.tcp.window.closed"
 )
 
 // Slow adds something that took longer than its threshold. c is the connection of event.ConnID, nil where there
@@ -36,6 +38,8 @@ func (l *Logs) Slow(event *wire.SlowEvent, c *conn.Connection, link Link) {
 		name, what = EventReadSlow, "slow read"
 	case wire.SlowWrite:
 		name, what = EventWriteSlow, "slow write"
+	case wire.SlowWindow:
+		name, what = EventWindowClosed, windowText(event)
 	}
 	record := l.append(o, event.Header.TimeNs, name, plog.SeverityNumberWarn, link)
 	p := packet{
@@ -55,6 +59,9 @@ func (l *Logs) Slow(event *wire.SlowEvent, c *conn.Connection, link Link) {
 		putStr(to, attrStageName, StageName(event.Direction, event.Stage))
 	case wire.SlowRead:
 		to.PutInt(attrTCPSequence, int64(event.Sequence))
+	case wire.SlowWindow:
+		to.PutInt(attrTCPSequence, int64(event.Sequence))
+		putStr(to, attrWindowState, at(windowStates[:], event.Stage))
 	}
 	l.stack(event, record)
 	who.write(o, to)
@@ -67,6 +74,19 @@ func (l *Logs) Slow(event *wire.SlowEvent, c *conn.Connection, link Link) {
 	}
 	l.line = who.line(line)
 	record.Body().SetStr(string(l.line))
+}
+
+var windowStates = [...]string{wire.WindowClosed: "closed", wire.WindowOpened: "opened"}
+
+func windowText(event *wire.SlowEvent) string {
+	text := "peer's window "
+	if event.Direction == wire.DirectionReceive {
+		text = "own window "
+	}
+	if event.Stage == wire.WindowOpened {
+		return text + "was closed"
+	}
+	return text + "is closed"
 }
 
 func (l *Logs) softirq(event *wire.SlowEvent) {

@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/conn"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/conn/histogram"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
@@ -38,20 +39,31 @@ func DirectionName(direction uint8) string { return at(directions[:], direction)
 type stages struct {
 	environment Environment
 	owners      *conn.Owners[stageSums]
+	examples    []stageExample // since the last collection
 }
+
+// stageExample is a time that was counted, of a packet of a call of which there is a span.
+type stageExample struct {
+	wire.StageRecord
+	link Link
+}
+
+// maxStageExamples bounds how many are kept from one collection to the next.
+const maxStageExamples = 2048
 
 // stageSums are the distributions of one owner since its start; nil where nothing has come.
 type stageSums [len(wire.StageLosses{})][wire.StagesPerDirection]*stageSum
 
 // stageSum has of its slots those that were ever counted in, and those between: mostly a few dozen.
 type stageSum struct {
-	sumNs uint64
-	first int
-	slots []uint64
+	sumNs    uint64
+	first    int
+	slots    []uint64
+	exemplar histogram.Exemplar // the longest of those since the last collection, if any
 }
 
 func newStages(limits conn.Limits, environment Environment) stages {
-	return stages{environment, conn.NewOwners[stageSums](limits)}
+	return stages{environment: environment, owners: conn.NewOwners[stageSums](limits)}
 }
 
 func (s *stages) add(collection *wire.Collection, sinceNs uint64) {
@@ -60,12 +72,7 @@ func (s *stages) add(collection *wire.Collection, sinceNs uint64) {
 		if StageName(times.Direction, times.Stage) == "" && times.Stage != wire.StageWait || int(times.First)+len(times.Counts) > wire.HistogramSlots {
 			continue // of a newer kernel half, in a recording
 		}
-		var entry *conn.Owned[stageSums]
-		if times.Overflow {
-			entry = s.owners.Overflowing(sinceNs)
-		} else {
-			entry = s.owners.Of(s.environment.Owners.Resolve(times.Owner, "", collection.TimeNs), sinceNs)
-		}
+		entry := s.of(times.Owner, times.Overflow, collection.TimeNs, sinceNs)
 		entry.Touch()
 		sum := entry.Value[times.Direction][times.Stage]
 		if sum == nil {
@@ -74,6 +81,39 @@ func (s *stages) add(collection *wire.Collection, sinceNs uint64) {
 		}
 		sum.add(times.SumNs, times.First, times.Counts)
 	}
+}
+
+func (s *stages) of(o wire.OwnerRef, overflow bool, timeNs, sinceNs uint64) *conn.Owned[stageSums] {
+	if overflow {
+		return s.owners.Overflowing(sinceNs)
+	}
+	return s.owners.Of(s.environment.Owners.Resolve(o, "", timeNs), sinceNs)
+}
+
+// exemplify gives each distribution the longest time of those that calls were told of. One that is not counted
+// yet, because the counts were read before, waits.
+func (s *stages) exemplify(collection *wire.Collection, sinceNs uint64) {
+	waiting := s.examples[:0]
+	for _, e := range s.examples {
+		if e.Header.TimeNs > collection.TimeNs {
+			waiting = append(waiting, e)
+			continue
+		}
+		key := &e.Key
+		if StageName(key.Direction, e.Stage) == "" {
+			continue // of a newer kernel half, in a recording
+		}
+		entry := s.of(wire.OwnerRef{CgroupID: key.CgroupID, Netns: key.Netns}, key.Overflow != 0, collection.TimeNs, sinceNs)
+		sum, seconds := entry.Value[key.Direction][e.Stage], float64(e.DurationNs)/1e9
+		if sum == nil || sum.exemplar.Value > seconds {
+			continue
+		}
+		sum.exemplar = histogram.Exemplar{
+			Value: seconds, TimeNs: uint64(int64(e.Header.TimeNs) + collection.OffsetNs),
+			TraceID: e.link.TraceID, SpanID: e.link.SpanID,
+		}
+	}
+	s.examples = waiting
 }
 
 func (s *stageSum) add(sumNs uint64, first uint32, counts []uint32) {
@@ -156,6 +196,7 @@ func (w *writer) stage(sum *stageSum, bounds []float64) pcommon.Map {
 		point.Positive().SetOffset(int32(sum.first + first - 1 - wire.HistogramFinest<<wire.HistogramScale))
 		point.Positive().BucketCounts().FromRaw(sum.slots[first : 1+last])
 	}
+	sum.exemplify(point.Exemplars())
 	return point.Attributes()
 }
 
@@ -182,7 +223,15 @@ func (w *writer) explicitStage(sum *stageSum, bounds []float64) pcommon.Map {
 	point.SetCount(count)
 	point.ExplicitBounds().FromRaw(bounds)
 	point.BucketCounts().FromRaw(counts)
+	sum.exemplify(point.Exemplars())
 	return point.Attributes()
+}
+
+func (s *stageSum) exemplify(to pmetric.ExemplarSlice) {
+	if s.exemplar.SpanID != ([8]byte{}) {
+		writeExemplar(to.AppendEmpty(), &s.exemplar).SetDoubleValue(s.exemplar.Value)
+		s.exemplar = histogram.Exemplar{}
+	}
 }
 
 // slotOf is the slot that ends with bound, a power of two.

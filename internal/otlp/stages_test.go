@@ -101,3 +101,35 @@ func TestAStageOfANewerKernelHalfIsLeftOut(t *testing.T) {
 	}
 	assert.Zero(t, p.collect().MetricCount())
 }
+
+func TestAStageHasTheLongestTimeOfACallAsItsExemplar(t *testing.T) {
+	for _, explicit := range []bool{false, true} {
+		p := newPipeline(Options{ExplicitBuckets: explicit})
+		exemplars := func() pmetric.ExemplarSlice {
+			metric := find(t, p.collect(), StageDuration)
+			if explicit {
+				return metric.Histogram().DataPoints().At(0).Exemplars()
+			}
+			return metric.ExponentialHistogram().DataPoints().At(0).Exemplars()
+		}
+		took := func(ns, atNs uint64, span byte) {
+			record := &wire.StageRecord{
+				Header: wire.RecordHeader{TimeNs: atNs}, DurationNs: ns, Stage: wire.StageQdisc,
+				Key: wire.StageKey{CgroupID: podCgroup, Direction: wire.DirectionTransmit, Shard: 3},
+			}
+			p.StageExemplar(record, Link{TraceID: [16]byte{9}, SpanID: [8]byte{span}})
+		}
+		p.times = []wire.StageTimes{qdisc(100, 1, 2)}
+		took(2e6, p.time, 1)
+		took(3e6, p.time, 2)
+		took(1e6, p.time, 3)
+		took(9e6, math.MaxUint64, 4) // after the kernel's counts will have been read
+		found := exemplars()
+		require.Equal(t, 1, found.Len())
+		assert.Equal(t, 0.003, found.At(0).DoubleValue())
+		assert.EqualValues(t, [8]byte{2}, found.At(0).SpanID())
+		assert.EqualValues(t, [16]byte{9}, found.At(0).TraceID())
+		assert.NotZero(t, found.At(0).Timestamp())
+		assert.Zero(t, exemplars().Len(), "it was told of")
+	}
+}

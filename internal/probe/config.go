@@ -14,6 +14,7 @@ type Config struct {
 	Retransmits Events
 	Payload     Payload
 	Stages      bool // how long packets take on their way through the kernel, and sockets wait
+	Exemplars   bool // of the stages: tells of the longest times one by one, with their connections
 	Slow        Slow // of the stages and waits
 	Counters    Counters
 	Datagrams   Datagrams
@@ -43,7 +44,7 @@ type Events struct {
 
 // Slow says which times are reported one by one. A threshold of 0: none.
 type Slow struct {
-	Read, Write, Softirq, Stage time.Duration
+	Read, Write, Softirq, Stage, ZeroWindow time.Duration
 
 	Stack     bool
 	PerSecond float64 // token bucket of all together

@@ -17,6 +17,7 @@ type ignore struct{}
 func (ignore) Begin(*wire.Begin)                     {}
 func (ignore) Conn(*wire.ConnRecord)                 {}
 func (ignore) Slow(*wire.SlowEvent)                  {}
+func (ignore) Stage(*wire.StageRecord)               {}
 func (ignore) Packet(*wire.PacketEvent)              {}
 func (ignore) Datagram(*wire.DatagramRecord, []byte) {}
 func (ignore) Payload(*wire.PayloadRecord, []byte)   {}

@@ -33,6 +33,10 @@ func (c Config) withDefaults() Config {
 // failedPerSecond bounds the logs of failed connects; their number is exact whatever it is.
 const failedPerSecond = 50
 
+// exemplars is how many of the longest times of stages are told of in a collection at most: a few per owner and stage
+// suffice.
+const exemplars = 1000
+
 // addLimits sets the token buckets: a rate, and a depth of one second's worth but at least one event.
 func (c Config) addLimits(constants map[string]any) {
 	failed := Events{}
@@ -47,6 +51,7 @@ func (c Config) addLimits(constants map[string]any) {
 		wire.RecordRetransmit: c.Retransmits,
 		wire.RecordConnFailed: failed,
 		wire.RecordSlow:       {PerSecond: c.Slow.PerSecond},
+		wire.RecordStage:      {PerSecond: exemplars / c.CollectionInterval.Seconds()},
 	} {
 		stack[kind] = boolean(events.Stack)
 		if events.PerSecond > 0 {
@@ -58,8 +63,12 @@ func (c Config) addLimits(constants map[string]any) {
 	slow := [wire.SlowMax]uint64{
 		wire.SlowRead: uint64(c.Slow.Read), wire.SlowWrite: uint64(c.Slow.Write),
 		wire.SlowSoftirq: uint64(c.Slow.Softirq), wire.SlowStage: uint64(c.Slow.Stage),
+		wire.SlowWindow: uint64(c.Slow.ZeroWindow),
 	}
 	constants["slow_threshold_ns"] = slow
+	if c.Exemplars {
+		constants["stage_told_ns"] = uint64(c.CollectionInterval)
+	}
 	constants["slow_stack"] = boolean(c.Slow.Stack)
 	constants["limit_interval_ns"] = interval
 	constants["limit_burst_ns"] = burst

@@ -30,7 +30,7 @@ var sharedHooks = []sharedHook{
 		"times.sent": "net_dev_start_xmit", "stages.transmit": "stage_start_xmit",
 	}},
 	{"tp_btf/tcp_sendmsg_locked", "on_sendmsg", map[string]string{
-		"payload": "tcp_sendmsg_locked", "stages.socket": "stage_offered_traced",
+		"payload": "tcp_sendmsg_locked", "stages.socket": "stage_offered_traced", "waits.write": "wait_offered_traced",
 	}},
 	{"tp_btf/sock_send_length", "on_send_length", map[string]string{
 		"payload": "sock_send_length", "datagrams": "datagram_sent", "waits.write": "wait_send_length",

@@ -156,7 +156,7 @@ func (s *source) load(types kernelTypes) error {
 		}
 	}
 	if s.config.Stages {
-		for _, c := range append(stages(types.hasTracepoint("tcp_sendmsg_locked"), l.byAddress), waits()...) {
+		for _, c := range append(stages(types.hasTracepoint("tcp_sendmsg_locked"), l.byAddress), waits(types.hasTracepoint("tcp_sendmsg_locked"))...) {
 			l.serve(c)
 		}
 		l.serve(softirqs(s.config.Scope))

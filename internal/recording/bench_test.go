@@ -16,6 +16,7 @@ type nothing struct{ n int }
 func (h *nothing) Begin(*wire.Begin)                     { h.n++ }
 func (h *nothing) Conn(*wire.ConnRecord)                 { h.n++ }
 func (h *nothing) Slow(*wire.SlowEvent)                  { h.n++ }
+func (h *nothing) Stage(*wire.StageRecord)               { h.n++ }
 func (h *nothing) Packet(*wire.PacketEvent)              { h.n++ }
 func (h *nothing) Datagram(*wire.DatagramRecord, []byte) { h.n++ }
 func (h *nothing) Payload(*wire.PayloadRecord, []byte)   { h.n++ }

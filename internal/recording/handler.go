@@ -46,6 +46,12 @@ func (t *Writer) Slow(event *wire.SlowEvent) {
 	t.next.Slow(event)
 }
 
+// Stage implements wire.Handler.
+func (t *Writer) Stage(record *wire.StageRecord) {
+	t.record(wire.Bytes(record), nil)
+	t.next.Stage(record)
+}
+
 // Flush implements wire.Handler.
 func (t *Writer) Flush(timeNs uint64) {
 	if t.begin(frameFlush) {

@@ -25,6 +25,7 @@ func (s *spy) Begin(b *wire.Begin)        { s.note("begin %#v", *b) }
 func (s *spy) Conn(r *wire.ConnRecord)    { s.note("conn %x", wire.Bytes(r)) }
 func (s *spy) Packet(e *wire.PacketEvent) { s.note("packet %x", wire.Bytes(e)) }
 func (s *spy) Slow(e *wire.SlowEvent)     { s.note("slow %x", wire.Bytes(e)) }
+func (s *spy) Stage(r *wire.StageRecord)  { s.note("stage %x", wire.Bytes(r)) }
 func (s *spy) Flush(timeNs uint64)        { s.note("flush %d", timeNs) }
 func (s *spy) Collect(c *wire.Collection) { s.note("collect %#v", *c) }
 func (s *spy) Payload(r *wire.PayloadRecord, data []byte) {

@@ -21,7 +21,7 @@ func Kind(record []byte) uint32 {
 
 // Decode views the start of record as a T without copying. record must be aligned to eight bytes, as
 // allocations and ring-buffer samples are, and stay untouched while the result is in use.
-func Decode[T ConnRecord | PacketEvent | PayloadRecord | TaskRecord | ListenerRecord | DatagramRecord | SlowEvent](record []byte) (*T, error) {
+func Decode[T ConnRecord | PacketEvent | PayloadRecord | TaskRecord | ListenerRecord | DatagramRecord | SlowEvent | StageRecord](record []byte) (*T, error) {
 	var zero T
 	if uintptr(len(record)) < unsafe.Sizeof(zero) {
 		return nil, fmt.Errorf("%w: kind %d has %d bytes, %T needs %d",
@@ -31,7 +31,7 @@ func Decode[T ConnRecord | PacketEvent | PayloadRecord | TaskRecord | ListenerRe
 }
 
 // Bytes views a record as the bytes that the kernel wrote.
-func Bytes[T ConnRecord | PacketEvent | PayloadRecord | DatagramRecord | SlowEvent](record *T) []byte {
+func Bytes[T ConnRecord | PacketEvent | PayloadRecord | DatagramRecord | SlowEvent | StageRecord](record *T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(record)), unsafe.Sizeof(*record))
 }
 
@@ -76,6 +76,12 @@ func Dispatch(record []byte, handler Handler) error {
 			return err
 		}
 		handler.Slow(event)
+	case RecordStage:
+		stage, err := Decode[StageRecord](record)
+		if err != nil {
+			return err
+		}
+		handler.Stage(stage)
 	default:
 		return fmt.Errorf("record of unknown kind %d", kind)
 	}

@@ -35,6 +35,8 @@ type Handler interface {
 	Datagram(*DatagramRecord, []byte)
 	// Slow is called for RecordSlow.
 	Slow(*SlowEvent)
+	// Stage is called for RecordStage.
+	Stage(*StageRecord)
 	// Flush asks for what is complete (logs, spans) to be handed on.
 	Flush(timeNs uint64)
 	// Collect ends a collection: snapshots of all live connections came before it.

@@ -66,7 +66,8 @@ const (
 	RecordPayload      = 8
 	RecordDatagram     = 9
 	RecordSlow         = 10
-	RecordKindMax      = 11
+	RecordStage        = 11
+	RecordKindMax      = 12
 )
 
 // Values of enum retransmit_type of bpf/wire.h.
@@ -85,7 +86,8 @@ const (
 	SlowWrite   = 1
 	SlowSoftirq = 2
 	SlowStage   = 3
-	SlowMax     = 4
+	SlowWindow  = 4
+	SlowMax     = 5
 )
 
 // Values of enum softirq_phase of bpf/wire.h.
@@ -129,6 +131,12 @@ const (
 const (
 	TCPSequence = 1
 	TCPHeader   = 2
+)
+
+// Values of enum window_state of bpf/wire.h.
+const (
+	WindowClosed = 0
+	WindowOpened = 1
 )
 
 // AddressPair is struct address_pair of bpf/wire.h.
@@ -387,11 +395,12 @@ const SocketFlowKeySize = 64
 // StageBlock is struct stage_block of bpf/wire.h.
 type StageBlock struct {
 	_      structs.HostLayout
+	Told   [7]StageTold
 	Stages [7]Histogram
 }
 
 // StageBlockSize is the size of struct stage_block in the kernel, in bytes.
-const StageBlockSize = 7280
+const StageBlockSize = 7392
 
 // StageKey is struct stage_key of bpf/wire.h.
 type StageKey struct {
@@ -406,6 +415,31 @@ type StageKey struct {
 
 // StageKeySize is the size of struct stage_key in the kernel, in bytes.
 const StageKeySize = 16
+
+// StageRecord is struct stage_record of bpf/wire.h.
+type StageRecord struct {
+	_          structs.HostLayout
+	Header     RecordHeader
+	Key        StageKey
+	ConnID     uint64
+	DurationNs uint64
+	Sequence   uint32
+	Stage      uint8
+	Pad        [3]uint8
+}
+
+// StageRecordSize is the size of struct stage_record in the kernel, in bytes.
+const StageRecordSize = 56
+
+// StageTold is struct stage_told of bpf/wire.h.
+type StageTold struct {
+	_       structs.HostLayout
+	Ns      uint64
+	UntilNs uint64
+}
+
+// StageToldSize is the size of struct stage_told in the kernel, in bytes.
+const StageToldSize = 16
 
 // TaskRecord is struct task_record of bpf/wire.h.
 type TaskRecord struct {
