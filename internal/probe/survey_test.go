@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
@@ -33,7 +34,7 @@ func everything() Config {
 	switchOn(reflect.ValueOf(&config).Elem())
 	for i := range maxPorts {
 		config.Scope.IncludePorts = append(config.Scope.IncludePorts, uint16(i+1))
-		config.Scope.ExcludePorts = append(config.Scope.ExcludePorts, uint16(i+1))
+		config.Scope.ExcludePorts = append(config.Scope.ExcludePorts, uint16(i+101)) // others: else nothing is in scope
 	}
 	for i := range maxScope {
 		// Numbers that no namespace has.
@@ -51,6 +52,10 @@ func switchOn(block reflect.Value) {
 		switch field := block.Field(i); field.Interface().(type) {
 		case bool:
 			field.SetBool(true)
+		case time.Duration:
+			field.SetInt(int64(time.Second))
+		case float64:
+			field.SetFloat(50)
 		case Events:
 			field.Set(reflect.ValueOf(Events{Enabled: true, Stack: true, PerSecond: 50}))
 		default:
