@@ -69,8 +69,7 @@ func renderHooks(page *bytes.Buffer, kernels []report.Kernel) {
 func renderPrograms(page *bytes.Buffer, kernels []report.Kernel) {
 	fmt.Fprintf(page, "\n## What the verifier spends\n\nInstructions walked (it gives up at 1 000 000; half of that is "+
 		"this project's limit) / states held at most at\none time / bytes of stack (of 512). With the longest scope "+
-		"that can be\nconfigured, of which the ports included are those excluded: behind that, code is left out that a real configuration "+
-		"has,\nwhich may walk several times as much.\n\n")
+		"that can be configured.\n\n")
 	t := table{columns: []string{"program", "hook", "state"}}
 	for _, k := range kernels {
 		t.columns = append(t.columns, k.Name())
