@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/owner"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
@@ -41,12 +42,30 @@ type Flow struct {
 
 // FlowGroup holds the flows of one owner.
 type FlowGroup struct {
-	byKey map[FlowKey]*Flow
-	order []*Flow
+	byKey []*Flow // ascending: owners have few, and a map takes as much again as the flows
 }
 
-// All are the flows in the order in which they appeared.
-func (g *FlowGroup) All() []*Flow { return g.order }
+// All are the flows in the order of their keys.
+func (g *FlowGroup) All() []*Flow { return g.byKey }
+
+func (g *FlowGroup) find(key *FlowKey) (at int, found bool) {
+	return sort.Find(len(g.byKey), func(i int) int { return key.compare(&g.byKey[i].Key) })
+}
+
+// compare orders keys; the overflow comes last.
+func (k *FlowKey) compare(other *FlowKey) int {
+	if k.Overflow != other.Overflow {
+		if k.Overflow {
+			return 1
+		}
+		return -1
+	}
+	if c := k.Peer.Compare(other.Peer); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(k.Port, other.Port), cmp.Compare(k.Role, other.Role), cmp.Compare(k.Protocol, other.Protocol),
+		cmp.Compare(k.PeerPort, other.PeerPort), k.Dialled.Compare(other.Dialled))
+}
 
 // Flows holds the flows of all owners. It is not safe for concurrent use.
 type Flows struct {
@@ -73,25 +92,23 @@ func (f *Flows) Folded() uint64 { return f.folded }
 // Of is the flow of that key, begun at startNs (CLOCK_REALTIME) if there is none yet. It stays the right one
 // for as long as something is counted in it or a connection is in it.
 func (f *Flows) Of(o owner.Owner, key FlowKey, startNs uint64) *Flow {
-	group := f.owners.Of(o, startNs)
-	if flow, ok := group.Value.byKey[key]; ok && !group.Overflow {
-		return flow
+	owned := f.owners.Of(o, startNs)
+	group := &owned.Value
+	at, found := group.find(&key)
+	if found && !owned.Overflow {
+		return group.byKey[at]
 	}
-	if group.Overflow || f.total >= f.limits.Total || len(group.Value.order) >= f.limits.PerOwner-1 {
+	if owned.Overflow || f.total >= f.limits.Total || len(group.byKey) >= f.limits.PerOwner-1 {
 		f.folded++
 		key = FlowKey{Overflow: true}
-		if flow, ok := group.Value.byKey[key]; ok {
-			return flow
+		if at, found = group.find(&key); found {
+			return group.byKey[at]
 		}
 	} else {
 		f.total++
 	}
 	flow := &Flow{Key: key, StartNs: startNs}
-	if group.Value.byKey == nil {
-		group.Value.byKey = map[FlowKey]*Flow{}
-	}
-	group.Value.byKey[key] = flow
-	group.Value.order = append(group.Value.order, flow)
+	group.byKey = slices.Insert(group.byKey, at, flow)
 	return flow
 }
 
@@ -108,7 +125,7 @@ func (f *Flow) Add(direction uint8, bytes, packets uint64) {
 func (f *Flows) Sweep() {
 	for entry := range f.owners.All {
 		group := &entry.Value
-		group.order = slices.DeleteFunc(group.order, func(flow *Flow) bool {
+		group.byKey = slices.DeleteFunc(group.byKey, func(flow *Flow) bool {
 			if flow.active || flow.connections > 0 {
 				flow.active, flow.idle = false, 0
 				entry.Touch()
@@ -118,7 +135,6 @@ func (f *Flows) Sweep() {
 				entry.Touch()
 				return false
 			}
-			delete(group.byKey, flow.Key)
 			if !flow.Key.Overflow {
 				f.total--
 			}

@@ -180,9 +180,9 @@ func TestAClientsFlowNamesTheBackendBehindAService(t *testing.T) {
 	dialled := netip.MustParseAddr("10.0.0.2")
 	flows := w.flows()
 	require.Len(t, flows, 3)
-	assert.Equal(t, FlowKey{Peer: backend.Addr(), PeerPort: 8080, Dialled: dialled, Port: 80, Role: wire.RoleClient, Protocol: 6}, flows[0].Key)
-	assert.Equal(t, FlowKey{Peer: dialled, Port: 81, Role: wire.RoleClient, Protocol: 6}, flows[1].Key)
-	assert.Equal(t, FlowKey{Peer: dialled, Port: 40000, Role: wire.RoleServer, Protocol: 6}, flows[2].Key)
+	assert.Equal(t, FlowKey{Peer: backend.Addr(), PeerPort: 8080, Dialled: dialled, Port: 80, Role: wire.RoleClient, Protocol: 6}, flows[2].Key)
+	assert.Equal(t, FlowKey{Peer: dialled, Port: 81, Role: wire.RoleClient, Protocol: 6}, flows[0].Key)
+	assert.Equal(t, FlowKey{Peer: dialled, Port: 40000, Role: wire.RoleServer, Protocol: 6}, flows[1].Key)
 }
 
 func TestTheBackendIsAskedForOnceTheClientHasGotThrough(t *testing.T) {

@@ -6,6 +6,10 @@ import "github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 // established while the kernel's iterator had passed its place.
 const lostAfter = 2
 
+// spares is how many forgotten connections are kept for reuse: more than come between two sweeps at most rates,
+// and little beside what a burst of them leaves behind.
+const spares = 1024
+
 // add makes the Connection of a first record, nil where the table is full.
 func (t *Table) add(r *wire.ConnRecord) *Connection {
 	if len(t.byID) >= t.options.MaxConnections && !t.letGo() {
@@ -16,6 +20,7 @@ func (t *Table) add(r *wire.ConnRecord) *Connection {
 		c = new(Connection)
 	} else {
 		t.free = c.next
+		t.spare--
 	}
 	*c = Connection{
 		id: r.ID, pair: r.Pair, openedNs: r.OpenedNs, state: r.State,
@@ -71,8 +76,11 @@ func (t *Table) letGo() bool {
 		t.ended.tail = nil
 	}
 	delete(t.byID, c.id)
-	*c = Connection{next: t.free}
-	t.free = c
+	if t.spare < spares {
+		*c = Connection{next: t.free}
+		t.free = c
+		t.spare++
+	}
 	return true
 }
 

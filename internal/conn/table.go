@@ -44,6 +44,7 @@ type Table struct {
 	byID  map[uint64]*Connection
 	live  []*Connection // dense, in an order that depends on the records alone
 	free  *Connection
+	spare int                              // how many are in free
 	ended struct{ head, tail *Connection } // by endedNs
 
 	now        uint64 // newest time in any record

@@ -66,6 +66,7 @@ func (c *conn) release() {
 	c.releaseHTTP2()
 	for i := range c.directions {
 		c.directions[i].release(c.t.pool)
+		c.t.freeHead(&c.directions[i])
 	}
 	*c = conn{queue: c.queue[:0], directions: [2]direction{
 		{stream: c.directions[receive].stream}, {stream: c.directions[transmit].stream},

@@ -25,11 +25,11 @@ const (
 type direction struct {
 	stream  stream.Stream
 	state   state
-	blocked bool // waits for the other direction
-	waited  bool // has waited for it in vain
-	began   bool // has had a message
-	holed   bool // records were lost since framing was
-	head    http1.Head
+	blocked bool        // waits for the other direction
+	waited  bool        // has waited for it in vain
+	began   bool        // has had a message
+	holed   bool        // records were lost since framing was
+	head    *http1.Head // of the message that is under way; nil between messages, where most connections are
 	chunks  http1.Chunks
 	strict  bool   // see http1.Recognize
 	probe   []byte // what was seen in tentative
@@ -47,7 +47,6 @@ type direction struct {
 
 func (d *direction) release(pool *buffer.Pool) {
 	d.stream.Reset(pool)
-	d.head.Release(pool)
 	pool.Put(d.probe)
 	d.probe = nil
 }

@@ -77,6 +77,9 @@ func (c *conn) beginMessage(d *direction, cur *cursor, e *exchange) {
 	if !c.isRequest(d) {
 		names = c.t.responseNames
 	}
+	if d.head == nil {
+		d.head = c.t.newHead()
+	}
 	d.head.Reset(names, c.t.pool)
 	d.state, d.body, d.current, d.began = head, 0, e, true
 }
@@ -182,6 +185,7 @@ func (c *conn) headDone(d *direction, timeNs uint64) {
 // messageDone ends the message at timeNs; 0: it is not known when.
 func (c *conn) messageDone(d *direction, timeNs uint64) {
 	e := d.current
+	defer c.t.freeHead(d)
 	d.current, d.state = nil, boundary
 	if c.isRequest(d) {
 		if d.head.Last() {
@@ -270,5 +274,5 @@ func (c *conn) lose(d *direction, why Capture, missing bool) {
 			c.request().blocked = false
 		}
 	}
-	d.head.Release(c.t.pool)
+	c.t.freeHead(d)
 }

@@ -42,6 +42,7 @@ type Tracker struct {
 	block         http2.Block
 	spareConns    []*conn
 	spare         []*exchange
+	spareHeads    []*http1.Head
 	spareHTTP2    []*http2Conn
 	spareStreams  []*http2Stream
 	stats         Stats
@@ -384,5 +385,28 @@ func (t *Tracker) finish(e *exchange) {
 	e.reset(t.pool)
 	if len(t.spare) < spares {
 		t.spare = append(t.spare, e)
+	}
+}
+
+func (t *Tracker) newHead() *http1.Head {
+	n := len(t.spareHeads)
+	if n == 0 {
+		return new(http1.Head)
+	}
+	h := t.spareHeads[n-1]
+	t.spareHeads = t.spareHeads[:n-1]
+	return h
+}
+
+// freeHead takes back a direction's head, if it has one, with what was kept of it.
+func (t *Tracker) freeHead(d *direction) {
+	h := d.head
+	if h == nil {
+		return
+	}
+	d.head = nil
+	h.Release(t.pool)
+	if len(t.spareHeads) < spares {
+		t.spareHeads = append(t.spareHeads, h)
 	}
 }

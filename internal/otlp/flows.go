@@ -14,13 +14,19 @@ import (
 const flowsPerBatch = 500
 
 // FlowPoints are the flows as of one collection. There may be tens of thousands, each with four points, and a
-// point of pdata takes 400 bytes: so they are kept as they are and made into metrics batch by batch.
+// point of pdata takes 400 bytes: so their sums are copied, and made into metrics batch by batch.
 type FlowPoints struct {
 	disabled *[instrumentCount]bool
 	version  string
 	now      pcommon.Timestamp
 	owners   []ownerFlows
-	flows    []conn.Flow
+	flows    []flowSums
+}
+
+// flowSums are those of a flow, of which the rest does not change.
+type flowSums struct {
+	flow           *conn.Flow
+	bytes, packets [len(bothDirections)]uint64
 }
 
 // ownerFlows are the next so many of FlowPoints.flows.
@@ -41,11 +47,20 @@ func (m *Metrics) Flows(collection *wire.Collection, flows *conn.Flows) *FlowPoi
 		version:  m.options.Version,
 		now:      pcommon.Timestamp(int64(collection.TimeNs) + collection.OffsetNs),
 	}
+	count := 0
+	for entry := range flows.Owners().All {
+		count += len(entry.Value.All())
+	}
+	points.flows = make([]flowSums, 0, count)
 	for entry := range flows.Owners().All {
 		of := ownerFlows{owner: entry.Owner, overflow: entry.Overflow}
 		for _, flow := range entry.Value.All() {
 			if flow.Packets != [3]uint64{} { // a connect that was not answered is no flow yet
-				points.flows = append(points.flows, *flow)
+				sums := flowSums{flow: flow}
+				for i, direction := range bothDirections {
+					sums.bytes[i], sums.packets[i] = flow.Bytes[direction], flow.Packets[direction]
+				}
+				points.flows = append(points.flows, sums)
 				of.count++
 			}
 		}
@@ -80,8 +95,8 @@ func (p *FlowPoints) Each(take func(pmetric.Metrics)) {
 			}
 			n := min(of.count, room)
 			w.resource(of.owner, of.overflow)
-			w.flows(flowIO, flows[:n], func(f *conn.Flow) *[3]uint64 { return &f.Bytes })
-			w.flows(flowPackets, flows[:n], func(f *conn.Flow) *[3]uint64 { return &f.Packets })
+			w.flows(flowIO, flows[:n], func(f *flowSums, i int) uint64 { return f.bytes[i] })
+			w.flows(flowPackets, flows[:n], func(f *flowSums, i int) uint64 { return f.packets[i] })
 			flows, of.count, room = flows[n:], of.count-n, room-n
 		}
 	}
@@ -92,12 +107,12 @@ func (p *FlowPoints) writer() *writer {
 	return &writer{disabled: p.disabled, version: p.version, metrics: pmetric.NewMetrics(), now: p.now}
 }
 
-func (w *writer) flows(id instrument, flows []conn.Flow, values func(*conn.Flow) *[3]uint64) {
+func (w *writer) flows(id instrument, flows []flowSums, value func(sums *flowSums, i int) uint64) {
 	if !w.instrument(id, 0) {
 		return
 	}
 	for i := range flows {
-		flow := &flows[i]
+		flow := flows[i].flow
 		w.start = min(pcommon.Timestamp(flow.StartNs), w.now)
 		peer, dialled := "", ""
 		if flow.Key.Peer.IsValid() {
@@ -106,8 +121,8 @@ func (w *writer) flows(id instrument, flows []conn.Flow, values func(*conn.Flow)
 		if flow.Key.Dialled.IsValid() {
 			dialled = flow.Key.Dialled.String()
 		}
-		for _, direction := range bothDirections {
-			to := w.number(values(flow)[direction])
+		for at, direction := range bothDirections {
+			to := w.number(value(&flows[i], at))
 			to.EnsureCapacity(7)
 			to.PutStr(attrIODirection, directions[direction])
 			if flow.Key.Overflow {
