@@ -15,6 +15,7 @@ enum l7_protocol {
 	L7_OTHER, /* nothing that is parsed: its payload is not looked at again */
 };
 
+/* The kernel takes 72 bytes more for each, of powers of two: 184 bytes are as many as fit into 256. */
 struct conn {
 	__u64 id;
 	__u64 opened_ns;
@@ -43,19 +44,24 @@ struct conn {
 	__u32 departed_sequence; /* the one after them */
 	__u32 arrived_end;	 /* after that packet's last byte */
 	/* waits.bpf.c */
-	__u64 unread_ns;	/* when data came while nothing was unread; 0: nothing is unread since */
-	__u64 blocked_ns;	/* when a send found no room; 0: none did */
-	__u64 blocked_again_ns; /* and another one, which had begun after that */
-	__u64 resumed_ns;	/* when the latter began */
-	__u64 asleep_ns;	/* when the call that is under way began to wait for room; 0: it does not */
-	__u32 unread_sequence;
+	__u64 blocked_ns; /* when a send found no room; 0: none did */
+	union {
+		__u64 blocked_again_ns; /* with trampolines: and another one, which had begun after that */
+		__u64 asleep_ns; /* without: when the call that is under way began to wait for room; 0: it does not */
+	};
+	__u64 resumed_ns; /* when that other one began */
+	/* Written while the socket is locked only. */
+	__u64 unread : 8;      /* nobody has read what came at queued_ns */
+	__u64 window_told : 8; /* bit per direction: that its window is closed */
+	__u64 freed_us : 48;   /* from when this end's window closed until a reader last took something; 0: none has */
 	/* window.h */
-	__u8 window_told[3]; /* by direction: that it is closed */
-	__u8 pad2;
-	__u64 window_ns[3]; /* by direction: since when it is closed; 0: it is not */
+	__u64 window_ns[2]; /* WINDOW_OF(direction): since when it is closed; 0: it is not */
 	__u64 heard_ns;	    /* when the last packet came */
-	__u64 freed_ns;	    /* when a reader last took something while this end's window was closed */
 };
+
+#define WINDOW_OF(direction) ((direction) == DIRECTION_TRANSMIT)
+
+_Static_assert(sizeof(struct conn) <= 184, "a connection takes twice as much");
 
 /* key: the socket; value: its connection; lives as long as the socket. */
 struct {

@@ -45,10 +45,8 @@ static __always_inline void segment_arrived(struct sock *sk, struct sk_buff *skb
 	if (cb->seq != next || end == next)
 		return;
 	__u64 now = clock_now(clock);
-	if (waits_enabled) {
-		conn->unread_sequence = next;
-		conn->unread_ns = now;
-	}
+	if (waits_enabled)
+		conn->unread = 1;
 	conn->arrived_sequence = next;
 	barrier();
 	conn->arrived_end = end;

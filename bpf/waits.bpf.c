@@ -21,13 +21,12 @@ int BPF_PROG(wait_read, struct sock *sk)
 	struct tcp_sock *tp = conn ? bpf_skc_to_tcp_sock(sk) : NULL;
 	if (!tp)
 		return 0;
-	if (!tp->rcv_wnd || conn->window_ns[DIRECTION_RECEIVE])
+	if (!tp->rcv_wnd || conn->window_ns[WINDOW_OF(DIRECTION_RECEIVE)])
 		window_of_this_end(sk, tp, conn, true, bpf_ktime_get_ns());
-	if (!conn->unread_ns)
+	if (!conn->unread)
 		return 0;
-	__u64 since = conn->unread_ns;
-	conn->unread_ns = 0;
-	waited(ctx, sk, conn, SLOW_READ, since, bpf_ktime_get_ns(), conn->unread_sequence);
+	conn->unread = 0;
+	waited(ctx, sk, conn, SLOW_READ, conn->queued_ns, bpf_ktime_get_ns(), conn->arrived_sequence);
 	return 0;
 }
 

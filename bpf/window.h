@@ -11,8 +11,8 @@
 #include "slow.h"
 
 /* `at`: when it was found closed, or opened. */
-static __always_inline void window_tell(struct sock *sk, struct conn *conn, const __u32 direction, __u32 state, __u64 since,
-					__u64 at, __u64 now, __u32 sequence)
+static __always_inline void window_tell(struct sock *sk, struct conn *conn, const __u32 direction, __u32 state,
+					__u64 since, __u64 at, __u64 now, __u32 sequence)
 {
 	struct slow_event *record = slow_begin(SLOW_WINDOW, at - since, now);
 	if (!record)
@@ -28,21 +28,23 @@ static __always_inline void window_tell(struct sock *sk, struct conn *conn, cons
 /* Since when it has been closed. */
 static __always_inline __u64 window_closed(struct conn *conn, const __u32 direction, __u64 now)
 {
-	if (!conn->window_ns[direction]) {
-		conn->window_ns[direction] = conn->heard_ns ? conn->heard_ns : now;
-		conn->window_told[direction] = 0;
+	if (!conn->window_ns[WINDOW_OF(direction)]) {
+		conn->window_ns[WINDOW_OF(direction)] = conn->heard_ns ? conn->heard_ns : now;
+		conn->window_told &= ~(1 << direction);
+		if (direction == DIRECTION_RECEIVE)
+			conn->freed_us = 0;
 	}
-	return conn->window_ns[direction];
+	return conn->window_ns[WINDOW_OF(direction)];
 }
 
 /* Told once, by a probe. */
 static __always_inline void window_still_closed(struct sock *sk, struct conn *conn, const __u32 direction, __u64 since,
 						__u64 now, __u32 sequence)
 {
-	if (conn->window_told[direction] || !slow_threshold_ns[SLOW_WINDOW] ||
+	if (conn->window_told & 1 << direction || !slow_threshold_ns[SLOW_WINDOW] ||
 	    now - since < slow_threshold_ns[SLOW_WINDOW])
 		return;
-	conn->window_told[direction] = 1;
+	conn->window_told |= 1 << direction;
 	window_tell(sk, conn, direction, WINDOW_CLOSED, since, now, now, sequence);
 }
 
@@ -52,8 +54,8 @@ static __always_inline void window_of_peer(struct sock *sk, struct sk_buff *skb,
 {
 	struct tcp_header header;
 	if (tp->snd_wnd) {
-		if (conn->window_ns[DIRECTION_TRANSMIT]) /* it opened with a packet that was not seen */
-			conn->window_ns[DIRECTION_TRANSMIT] = 0;
+		if (conn->window_ns[WINDOW_OF(DIRECTION_TRANSMIT)]) /* it opened with a packet that was not seen */
+			conn->window_ns[WINDOW_OF(DIRECTION_TRANSMIT)] = 0;
 		return;
 	}
 	if (bpf_probe_read_kernel(&header, sizeof(header), skb->head + skb->transport_header))
@@ -63,26 +65,28 @@ static __always_inline void window_of_peer(struct sock *sk, struct sk_buff *skb,
 		window_still_closed(sk, conn, DIRECTION_TRANSMIT, since, now, tp->snd_nxt);
 		return;
 	}
-	conn->window_ns[DIRECTION_TRANSMIT] = 0;
+	conn->window_ns[WINDOW_OF(DIRECTION_TRANSMIT)] = 0;
 	window_tell(sk, conn, DIRECTION_TRANSMIT, WINDOW_OPENED, since, now, now, tp->snd_nxt);
 }
 
-/* A packet has come, or `reading`: somebody has taken something, so that the window may be opened when the call ends. */
+/* A packet has come, or `reading`: somebody has taken something, so that the window may be opened when the call ends.
+ */
 static __always_inline void window_of_this_end(struct sock *sk, struct tcp_sock *tp, struct conn *conn, bool reading,
 					       __u64 now)
 {
 	if (!tp->rcv_wnd) {
 		__u64 since = window_closed(conn, DIRECTION_RECEIVE, now);
 		if (reading)
-			conn->freed_ns = now;
+			conn->freed_us = 1 + (now - since) / 1000;
 		else
 			window_still_closed(sk, conn, DIRECTION_RECEIVE, since, now, tp->copied_seq);
 		return;
 	}
-	__u64 since = conn->window_ns[DIRECTION_RECEIVE];
+	__u64 since = conn->window_ns[WINDOW_OF(DIRECTION_RECEIVE)];
 	if (!since)
 		return;
-	conn->window_ns[DIRECTION_RECEIVE] = 0;
-	if (conn->freed_ns > since)
-		window_tell(sk, conn, DIRECTION_RECEIVE, WINDOW_OPENED, since, conn->freed_ns, now, tp->copied_seq);
+	conn->window_ns[WINDOW_OF(DIRECTION_RECEIVE)] = 0;
+	if (conn->freed_us)
+		window_tell(sk, conn, DIRECTION_RECEIVE, WINDOW_OPENED, since, since + conn->freed_us * 1000, now,
+			    tp->copied_seq);
 }
