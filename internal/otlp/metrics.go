@@ -194,9 +194,9 @@ func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetri
 	return w.metrics
 }
 
-// pointsPerBatch bounds what a backend is given at a time, unless one owner alone has more: 1 MB as protobuf at most,
+// pointsPerBatch bounds what a backend is given at a time, unless one owner alone has more: 0.5 MB as protobuf at most,
 // where a gRPC server takes 4 MiB unless told otherwise.
-const pointsPerBatch = 2000
+const pointsPerBatch = 1000
 
 // Split hands over metrics in batches of whole owners, each of which is free again as soon as it was taken.
 func Split(metrics pmetric.Metrics, take func(pmetric.Metrics)) {
