@@ -58,6 +58,9 @@ func run() error {
 	if err := loopbackUp(); err != nil {
 		logf("loopback: %v", err)
 	}
+	if err := rename("eth0", "nic0"); err != nil {
+		logf("rename eth0: %v", err)
+	}
 	setSysctls()
 
 	port, err := openPort(10 * time.Second)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -87,20 +88,28 @@ func loadModule(path string) error {
 }
 
 func loopbackUp() error {
+	flags := make([]byte, 2)
+	binary.NativeEndian.PutUint16(flags, syscall.IFF_UP|syscall.IFF_RUNNING)
+	return setDevice("lo", syscall.SIOCSIFFLAGS, flags)
+}
+
+// rename is for the machine's own device: tests make devices named eth0, for which the kernel looks here first.
+func rename(device, name string) error { return setDevice(device, syscall.SIOCSIFNAME, []byte(name)) }
+
+// setDevice does what netdevice(7) describes.
+func setDevice(device string, what uintptr, value []byte) error {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer syscall.Close(fd)
-	var request struct { // struct ifreq of netdevice(7)
+	var request struct { // struct ifreq
 		name  [syscall.IFNAMSIZ]byte
-		flags uint16
-		_     [22]byte
+		value [24]byte
 	}
-	copy(request.name[:], "lo")
-	request.flags = syscall.IFF_UP | syscall.IFF_RUNNING
-	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS,
-		uintptr(unsafe.Pointer(&request)))
+	copy(request.name[:], device)
+	copy(request.value[:], value)
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), what, uintptr(unsafe.Pointer(&request)))
 	if errno != 0 {
 		return errno
 	}

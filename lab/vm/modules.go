@@ -16,7 +16,7 @@ import (
 // and nft_objref are parts of nf_tables since 5.17 and 6.3, nf_log_* became nf_log_syslog in 5.13, and cloud
 // kernels got tls after 5.10; the ciphers that it needs are built in from case to case.
 var wantedModules = strings.Fields(`
-	virtio_pci virtio_mmio virtio_console virtio_rng
+	virtio_pci virtio_mmio virtio_console virtio_rng virtio_net
 	veth bridge br_netfilter dummy tun ifb macvlan ipvlan vxlan 8021q
 	sch_netem sch_tbf sch_fq sch_fq_codel sch_htb sch_prio sch_ingress
 	cls_bpf cls_u32 cls_matchall act_mirred act_gact act_bpf

@@ -62,6 +62,8 @@ func qemuArgs(m machine, accel, image, initrd, console string, opts options) []s
 		"-append", "console="+m.console+" "+kernelArgs,
 		"-serial", "file:"+console,
 		"-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
+		// A network device whose driver can be watched. Its cable leads to a hub where nothing else is.
+		"-netdev", "hubport,id=hub,hubid=0", "-device", "virtio-net-pci,netdev=hub,romfile=",
 		"-chardev", "stdio,id=out,signal=off", "-device", "virtserialport,chardev=out,name=out")
 }
 
