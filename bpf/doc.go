@@ -17,6 +17,7 @@ package bpf
 //go:generate bpf2go Softirq softirq.bpf.c
 //go:generate bpf2go Stages stages.bpf.c
 //go:generate bpf2go Times times.bpf.c
+//go:generate bpf2go Virtio virtio.bpf.c
 //go:generate bpf2go Waits waits.bpf.c
 
 // The Go types of the records, from the BTF of an object that holds nothing else.

@@ -34,6 +34,7 @@ EXPORT(struct, packet_event);
 EXPORT(struct, payload_record);
 EXPORT(struct, count_key);
 EXPORT(struct, slow_event);
+EXPORT(struct, command_key);
 EXPORT(struct, stage_key);
 EXPORT(struct, histogram);
 EXPORT(struct, stage_block);

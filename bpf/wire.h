@@ -193,7 +193,8 @@ enum slow_what {
 	SLOW_SOFTIRQ = 2, /* a softirq waited, or ran */
 	SLOW_STAGE = 3,	  /* a packet was in a stage */
 	SLOW_WINDOW = 4,  /* a connection's window was closed: the peer's (transmit), or this end's (receive) */
-	SLOW_MAX = 5,
+	SLOW_COMMAND = 5, /* a driver waited for its device to carry out a command */
+	SLOW_MAX = 6,
 };
 
 enum window_state {
@@ -210,9 +211,10 @@ struct slow_event {
 	__u32 sequence; /* SLOW_READ, SLOW_WINDOW: TCP sequence number of the first byte that waited */
 	__u8 what;	/* enum slow_what */
 	__u8 direction; /* enum packet_direction; SLOW_SOFTIRQ: enum softirq_phase */
-	__u8 stage;	/* SLOW_STAGE: enum stage; SLOW_SOFTIRQ: vector; SLOW_WINDOW: enum window_state */
+	__u8 stage;	/* SLOW_STAGE: enum stage; SLOW_SOFTIRQ: vector; SLOW_WINDOW: enum window_state;
+			   SLOW_COMMAND: class */
 	__u8 stack_depth;
-	__u8 comm[16]; /* of owner.tgid */
+	__u8 comm[16]; /* of owner.tgid; SLOW_COMMAND: name of the device */
 	__u64 stack[STACK_DEPTH];
 };
 
@@ -221,6 +223,14 @@ enum softirq_phase {
 	SOFTIRQ_RUN = 1,
 	SOFTIRQ_PHASES = 2,
 	SOFTIRQ_VECTORS = 10, /* include/linux/interrupt.h */
+};
+
+/* Commands of a driver to its device. */
+struct command_key {
+	__u8 device[16]; /* name; what is behind its end is zero */
+	__u8 class;	 /* VIRTIO_NET_CTRL_…, include/uapi/linux/virtio_net.h */
+	__u8 overflow;	 /* 1: of all for which there was no room */
+	__u8 pad[6];
 };
 
 /* Counted in the kernel per owner and reason: exact whatever the token bucket holds back. */

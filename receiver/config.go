@@ -94,7 +94,7 @@ type SlowConfig struct {
 	// What takes longer is reported; 0: nothing of this kind is.
 	Read    time.Duration `mapstructure:"read"`    // received data waits for its reader
 	Write   time.Duration `mapstructure:"write"`   // a sender waits for room in the socket
-	Stage   time.Duration `mapstructure:"stage"`   // a packet is in a stage
+	Stage   time.Duration `mapstructure:"stage"`   // a packet is in a stage, or a driver waits for its device
 	Softirq time.Duration `mapstructure:"softirq"` // a softirq waits, or runs
 	// ZeroWindow is for how long the window of either end of a connection is closed.
 	ZeroWindow time.Duration `mapstructure:"zero_window"`

@@ -105,7 +105,7 @@ func TestMetadataDescribesTheEventsThatAreEmitted(t *testing.T) {
 	described := slices.Collect(maps.Keys(conf.Get("events").(map[string]any)))
 	assert.ElementsMatch(t, described, []string{
 		otlp.EventPacketDrop, otlp.EventTCPReset, otlp.EventTCPRetransmit, otlp.EventConnectionFailed, otlp.EventLookupFailed,
-		otlp.EventReadSlow, otlp.EventWriteSlow, otlp.EventStageSlow, otlp.EventSoftirqSlow, otlp.EventWindowClosed,
+		otlp.EventReadSlow, otlp.EventWriteSlow, otlp.EventStageSlow, otlp.EventSoftirqSlow, otlp.EventCommandSlow, otlp.EventWindowClosed,
 	})
 }
 

@@ -49,13 +49,15 @@ func (s *status) report(event *componentstatus.Event) {
 //     because the permanent kind is final: the Collector would not take the report that the engine died
 //     any more, and health checks that restart the pod on a permanent error would do so for ever, losing
 //     the data of the capabilities that work.
+//   - That is no error of what takes more than the documented privileges, see optional: it is there for whoever grants
+//     more, and the log and the probe status metric say why it is not.
 //   - The engine died: permanent, see diedEvent.
 func probesEvent(probes []wire.ProbeStatus) *componentstatus.Event {
 	hooks := pcommon.NewMap()
 	var missing []error
 	for _, probe := range probes {
 		hooks.PutStr(probe.Capability, probe.Hook)
-		if probe.Hook == "" {
+		if probe.Hook == "" && !optional[probe.Capability] {
 			missing = append(missing, missingError(probe))
 		}
 	}
@@ -65,6 +67,10 @@ func probesEvent(probes []wire.ProbeStatus) *componentstatus.Event {
 	return componentstatus.NewEvent(componentstatus.StatusRecoverableError,
 		componentstatus.WithAttributes(hooks), componentstatus.WithError(errors.Join(missing...)))
 }
+
+// optional are the capabilities that CAP_BPF and CAP_PERFMON are not enough for everywhere. Only CAP_SYS_ADMIN may ask for
+// the types of modules, as it takes to trace a driver's functions without a kprobe.
+var optional = map[string]bool{"virtio": true}
 
 func missingError(probe wire.ProbeStatus) error {
 	reasons := make([]string, len(probe.Refused))

@@ -39,6 +39,15 @@ func TestAMissingCapabilityIsAnErrorThatNamesIt(t *testing.T) {
 		"grant what is refused or switch the capability off")
 }
 
+func TestWhatTakesMorePrivilegeMayBeMissing(t *testing.T) {
+	fake := &fakeEngine{books: engine.Stats{Probes: []wire.ProbeStatus{
+		{Capability: "virtio", Refused: []wire.Refusal{{Hook: "kprobe/virtnet_send_command", Reason: "permission denied"}}},
+	}}}
+	event := startedStatus(t, fake)
+	assert.Equal(t, componentstatus.StatusOK, event.Status())
+	assert.Equal(t, map[string]any{"virtio": ""}, event.Attributes().AsRaw())
+}
+
 func startedStatus(t *testing.T, fake *fakeEngine) *componentstatus.Event {
 	t.Helper()
 	host := newStatusHost()

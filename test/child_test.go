@@ -42,7 +42,8 @@ func runChild(role string) int {
 	return 0
 }
 
-// openAndClose is the role of a collector that starts: the probes are loaded, and told on standard output.
+// openAndClose is the role of a collector that starts: the probes are loaded, and told on standard output. Without a
+// namespace it is for the whole host.
 func openAndClose(namespace string) error {
 	// What service managers and container engines give; the test itself may have raised its own.
 	limit := &unix.Rlimit{Cur: 64 << 10, Max: 64 << 10}
@@ -50,7 +51,6 @@ func openAndClose(namespace string) error {
 		return err
 	}
 	config := engine.Config{Probe: probe.Config{
-		Scope:       probe.Scope{NetworkNamespaces: []string{namespace}},
 		Connections: true,
 		Drops:       probe.Events{Enabled: true, Stack: true, PerSecond: 1},
 		Resets:      probe.Events{Enabled: true},
@@ -59,6 +59,9 @@ func openAndClose(namespace string) error {
 		Stages:      true,
 		Counters:    probe.Counters{Enabled: true},
 	}}
+	if namespace != "" {
+		config.Probe.Scope.NetworkNamespaces = []string{namespace}
+	}
 	logger, err := zap.Config{
 		Level: zap.NewAtomicLevel(), Encoding: "console", OutputPaths: []string{"stdout"},
 		EncoderConfig: zap.NewDevelopmentEncoderConfig(),

@@ -139,6 +139,7 @@ type pipeline struct {
 	time       uint64
 	times      []wire.StageTimes // of the next collection
 	softirqs   []wire.SoftirqTimes
+	commands   []wire.CommandTimes
 	namespaces []wire.NamespaceCounters
 }
 
@@ -153,7 +154,7 @@ func newPipeline(options Options) *pipeline {
 func (p *pipeline) collect(counts ...wire.Count) pmetric.Metrics {
 	p.time += interval
 	p.Table.Collect(p.time, offsetNs)
-	collection := &wire.Collection{TimeNs: p.time, OffsetNs: offsetNs, Counts: counts, Stages: p.times, Softirqs: p.softirqs, Namespaces: p.namespaces}
+	collection := &wire.Collection{TimeNs: p.time, OffsetNs: offsetNs, Counts: counts, Stages: p.times, Softirqs: p.softirqs, Commands: p.commands, Namespaces: p.namespaces}
 	flows := p.Metrics.Flows(collection, p.Table.Flows())
 	metrics := p.Metrics.Collect(collection, p.Table)
 	if flows != nil {
@@ -205,4 +206,10 @@ func find(t *testing.T, metrics pmetric.Metrics, name string) (found pmetric.Met
 		t.Fatalf("%d metrics %s, want one", n, name)
 	}
 	return found
+}
+
+func command(device string, class uint8) (key wire.CommandKey) {
+	copy(key.Device[:], device)
+	key.Class = class
+	return key
 }

@@ -28,7 +28,7 @@ const StageDuration = "network.stage.duration"
 func TimeMetrics() []string {
 	return []string{
 		StageDuration, instruments[socketReadWait].Name, instruments[socketWriteWait].Name,
-		instruments[softirqDuration].Name,
+		instruments[softirqDuration].Name, instruments[interfaceCommandDuration].Name,
 	}
 }
 
@@ -62,6 +62,7 @@ const (
 	socketReadWait
 	socketWriteWait
 	softirqDuration
+	interfaceCommandDuration
 
 	// Of a network namespace, see counters.go.
 	counterTCP
@@ -200,6 +201,9 @@ var instruments = [instrumentCount]Instrument{
 	softirqDuration: {"network.softirq.duration", "s",
 		"Time that softirqs waited to be run, and ran. Of the whole host, only where the scope is that.",
 		Histogram, []string{attrSoftirqVector, attrSoftirqPhase, attrCPU}, nil, stageBounds()},
+	interfaceCommandDuration: {"network.interface.command.duration", "s",
+		"Time that the driver waited for a network device to carry out a command. Of virtio-net; of the whole host, only where the scope is that.",
+		Histogram, []string{attrInterfaceName, attrCommandClass}, nil, stageBounds()},
 	counterTCP: {"network.tcp.counter", "1",
 		"The kernel's TCP counters of a network namespace (tables Tcp and TcpExt, as nstat prints them), by the kernel's own name.",
 		Sum, []string{attrCounterName}, nil, nil},

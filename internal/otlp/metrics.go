@@ -33,6 +33,7 @@ type Metrics struct {
 	}
 	netns    namespaceTable
 	softirqs softirqs
+	commands commands
 	sinceNs  uint64 // CLOCK_REALTIME of the collection before, or of the start
 }
 
@@ -166,6 +167,7 @@ func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetri
 	m.stages.add(collection, m.sinceNs)
 	m.stages.exemplify(collection, m.sinceNs)
 	m.softirqs.add(collection, m.sinceNs)
+	m.commands.add(collection, m.sinceNs)
 	m.SetOffset(collection.OffsetNs)
 	m.netns.add(collection, m.clock, m.sinceNs)
 	w := &writer{
@@ -181,6 +183,7 @@ func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetri
 		w.share(shares[o], &m.options)
 		if o == host {
 			w.softirqs(&m.softirqs, m.options.bounds(softirqDuration))
+			w.commands(&m.commands, m.options.bounds(interfaceCommandDuration))
 		}
 	}
 	w.resource(owner.Owner{}, true)
@@ -233,7 +236,7 @@ func pointsOf(resource pmetric.ResourceMetrics) (points int) {
 	return points
 }
 
-// shares are what there is of each owner; of the host in any case, whose softirqs are.
+// shares are what there is of each owner; of the host in any case, whose softirqs and drivers are.
 func (m *Metrics) shares(table *conn.Table, host owner.Owner) (owners []owner.Owner, shares map[owner.Owner]*share, overflow *share) {
 	shares, overflow = map[owner.Owner]*share{}, &share{}
 	of := func(o owner.Owner, isOverflow bool) *share {

@@ -62,6 +62,11 @@ func everything(options Options) pmetric.Metrics {
 		{CPU: 3, Vector: 3, Phase: wire.SoftirqRun, SumNs: 1800, First: 24, Counts: []uint32{0, 1}},
 		{CPU: 3, Vector: wire.SoftirqVectors}, {CPU: 1 << 31}, {Phase: wire.SoftirqPhases}, {First: wire.HistogramSlots, Counts: []uint32{1}},
 	}
+	p.commands = []wire.CommandTimes{
+		{Key: command("eth1", 0), SumNs: 900, First: 16, Counts: []uint32{1}},
+		{Key: command("eth0", 4), SumNs: 1800, First: 24, Counts: []uint32{0, 1}},
+		{First: wire.HistogramSlots, Counts: []uint32{1}},
+	}
 	return p.collect(
 		wire.Count{Key: wire.CountKey{Owner: process, Kind: wire.RecordRetransmit, Reason: wire.RetransmitFast, HasReason: 1, Direction: wire.DirectionTransmit}, Value: 3},
 		wire.Count{Key: wire.CountKey{Owner: inPod, Kind: wire.RecordReset, Reason: rstReason, HasReason: 1, Direction: wire.DirectionTransmit}, Value: 2},

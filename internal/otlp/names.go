@@ -71,6 +71,7 @@ const (
 
 	attrCapture          = "ebpfnet.capture"                 // l7.Capture, where a call was not seen whole
 	attrCloseReason      = "network.tcp.close.reason"        // see closeReasons
+	attrCommandClass     = "network.interface.command.class" // see commandClasses
 	attrCounterName      = "network.counter.name"            // the kernel's, such as ListenDrops
 	attrDNSDuration      = "dns.lookup.duration"             // s
 	attrDNSQuestions     = "dns.lookup.questions"            // how often it was asked

@@ -17,6 +17,7 @@ const (
 	EventWriteSlow   = "network.socket.write.slow"
 	EventStageSlow   = "network.stage.slow"
 	EventSoftirqSlow = "network.softirq.slow"
+	EventCommandSlow = "network.interface.command.slow"
 	// EventWindowClosed: one of the windows of a connection is closed, or was.
 	EventWindowClosed = "network.tcp.window.closed"
 )
@@ -26,6 +27,10 @@ const (
 func (l *Logs) Slow(event *wire.SlowEvent, c *conn.Connection, link Link) {
 	if event.What == wire.SlowSoftirq {
 		l.softirq(event)
+		return
+	}
+	if event.What == wire.SlowCommand {
+		l.command(event)
 		return
 	}
 	o := ownerOf(c)
@@ -103,6 +108,15 @@ func (l *Logs) softirq(event *wire.SlowEvent) {
 		verb = " ran "
 	}
 	record.Body().SetStr("softirq " + vector + verb + took(event) + " on CPU " + strconv.FormatUint(uint64(event.Header.CPU), 10))
+}
+
+func (l *Logs) command(event *wire.SlowEvent) {
+	record := l.append(l.environment.Owners.Host(), event.Header.TimeNs, EventCommandSlow, plog.SeverityNumberWarn, Link{})
+	to := record.Attributes()
+	to.PutDouble(attrSlowDuration, float64(event.DurationNs)/1e9)
+	putCommand(to, event.Comm, event.Stage)
+	l.stack(event, record)
+	record.Body().SetStr("command " + commandClass(event.Stage) + " to " + wire.Text(event.Comm) + " took " + took(event))
 }
 
 func (l *Logs) stack(event *wire.SlowEvent, record plog.LogRecord) {

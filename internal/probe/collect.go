@@ -53,6 +53,8 @@ func (s *source) collect(handler wire.Handler) {
 	s.complain("read flows", err)
 	collection.Softirqs, err = s.softirqs.read()
 	s.complain("read softirqs", err)
+	collection.Commands, err = s.commands.read()
+	s.complain("read commands", err)
 	s.complain("read statistics", s.readStats(&collection.Stats))
 	handler.Collect(&collection)
 }

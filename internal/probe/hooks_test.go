@@ -29,14 +29,26 @@ var since = map[string]release{
 	lengths:                   {6, 3},
 	"tp_btf/sock_send_length": {6, 3},
 	// The types of modules.
-	"fexit/sctp_sendmsg+sctp_recvmsg": {5, 11},
-	"tp_btf/sock_recv_length":         {6, 3},
+	"fexit/sctp_sendmsg+sctp_recvmsg":   {5, 11},
+	"tp_btf/sock_recv_length":           {6, 3},
+	"fexit/virtnet_send_command":        {5, 11},
+	"fexit/virtnet_send_command_reply":  {6, 10},
+	"kprobe/virtnet_send_command_reply": {6, 10},
 	// bpf_sock_from_file; by address the programs do without.
 	"iter/task_file": {5, 11},
 }
 
+// until is the first kernel that has a hook no more: there the function is part of its callers.
+var until = map[string]release{
+	"fexit/virtnet_send_command":  {6, 10},
+	"kprobe/virtnet_send_command": {6, 10},
+}
+
 // promised: must this kernel take the hook?
 func promised(h report.Hook) bool {
+	if last, ends := until[h.Name]; ends && kernelSince(last.major, last.minor) {
+		return false
+	}
 	first := since[h.Name]
 	if kind, _, _ := strings.Cut(h.Name, "/"); runtime.GOARCH == "arm64" && (kind == "fentry" || kind == "fexit") {
 		// Trampolines came to arm64 with 6.0, and ftrace's direct calls, which they need, with 6.4.

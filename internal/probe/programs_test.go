@@ -48,6 +48,9 @@ var keyedBy = map[string]string{
 	"batches":                  "thread",
 	"softirq_times":            "vector and phase",
 	"softirq_cpus":             "CPU",
+	"command_times":            "device and class",
+	"command_zero":             "nothing, a template",
+	"commands":                 "thread",
 }
 
 func objects(t *testing.T) map[string]*ebpf.CollectionSpec {
@@ -59,7 +62,7 @@ func objects(t *testing.T) map[string]*ebpf.CollectionSpec {
 		"payload": bpf.LoadPayload, "shared": bpf.LoadShared,
 		"resets": bpf.LoadResets, "retransmits": bpf.LoadRetransmits, "snapshot": bpf.LoadSnapshot,
 		"stages": bpf.LoadStages, "times": bpf.LoadTimes,
-		"softirq": bpf.LoadSoftirq, "waits": bpf.LoadWaits,
+		"softirq": bpf.LoadSoftirq, "virtio": bpf.LoadVirtio, "waits": bpf.LoadWaits,
 	} {
 		spec, err := load()
 		require.NoError(t, err)
@@ -113,7 +116,7 @@ func TestTheKernelHalfAndTheReaderAgreeOnTheStatistics(t *testing.T) {
 
 func TestEveryProgramIsReachedThroughAHook(t *testing.T) {
 	served := map[string]bool{}
-	capabilities := slices.Concat(resets(), retransmits(), stages(true, true), waits(true), both(times(true)), []capability{softirqs(Scope{}), connections(), drops(noise{}),
+	capabilities := slices.Concat(resets(), retransmits(), stages(true, true), waits(true), both(times(true)), []capability{softirqs(Scope{}), virtio(Scope{}), connections(), drops(noise{}),
 		adoption(true), snapshot(false, true), snapshot(true, true), namespaces(), listeners()})
 	for _, c := range capabilities {
 		for _, h := range c.hooks {

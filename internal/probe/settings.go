@@ -63,7 +63,7 @@ func (c Config) addLimits(constants map[string]any) {
 	slow := [wire.SlowMax]uint64{
 		wire.SlowRead: uint64(c.Slow.Read), wire.SlowWrite: uint64(c.Slow.Write),
 		wire.SlowSoftirq: uint64(c.Slow.Softirq), wire.SlowStage: uint64(c.Slow.Stage),
-		wire.SlowWindow: uint64(c.Slow.ZeroWindow),
+		wire.SlowWindow: uint64(c.Slow.ZeroWindow), wire.SlowCommand: uint64(c.Slow.Stage),
 	}
 	constants["slow_threshold_ns"] = slow
 	if c.Exemplars {

@@ -39,6 +39,7 @@ type source struct {
 	stages   *stageTable
 	counters *counterTable // nil: nobody wants them
 	softirqs *softirqTable
+	commands *commandTable
 	facts    *facts
 	closing  sync.Once
 
@@ -160,6 +161,9 @@ func (s *source) load(types kernelTypes) error {
 			l.serve(c)
 		}
 		l.serve(softirqs(s.config.Scope))
+		if hasVirtio() {
+			l.serve(virtio(s.config.Scope))
+		}
 	}
 	if len(l.statuses) == 0 && !s.config.Counters.Enabled {
 		return errors.New("nothing is enabled: enable one of connections, drops, resets, retransmits, stages, flows, dns, http and counters")
@@ -190,6 +194,9 @@ func (s *source) load(types kernelTypes) error {
 		return fmt.Errorf("stages: %w", err)
 	}
 	s.softirqs = newSoftirqTable(l)
+	if s.commands, err = newCommandTable(l); err != nil {
+		return fmt.Errorf("virtio: %w", err)
+	}
 	if s.reader, err = ringbuf.NewReader(l.shared("records")); err != nil {
 		return fmt.Errorf("ring buffer: %w", err)
 	}

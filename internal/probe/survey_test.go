@@ -128,8 +128,8 @@ func sharedOf(asked []capability) (shared []capability) {
 	return shared
 }
 
-// variant is a capability as it is while connections keep their state there. Softirqs are nobody's: where nothing but
-// the survey runs they may be watched, as on a host that is watched whole.
+// variant is a capability as it is while connections keep their state there. Softirqs and a driver's commands are
+// nobody's: where nothing but the survey runs they may be watched, as on a host that is watched whole.
 func variant(c capability, state string) capability {
 	byAddress := state == report.ByAddress
 	switch c.name {
@@ -140,6 +140,10 @@ func variant(c capability, state string) capability {
 	case "softirq":
 		if inLab() {
 			return softirqs(Scope{})
+		}
+	case "virtio":
+		if inLab() {
+			return virtio(Scope{})
 		}
 	}
 	return c
@@ -152,8 +156,10 @@ func chosenHooks(t *testing.T) (chosen []report.Capability, asked []capability) 
 	statuses, asked := opened(t, everything())
 	if inLab() {
 		whole, _ := opened(t, Config{Stages: true, RingBytes: 1 << 20, MaxConnections: 4096}.withDefaults())
-		softirq := func(s wire.ProbeStatus) bool { return s.Capability == "softirq" }
-		statuses[slices.IndexFunc(statuses, softirq)] = whole[slices.IndexFunc(whole, softirq)]
+		for _, name := range []string{"softirq", "virtio"} {
+			nobodys := func(s wire.ProbeStatus) bool { return s.Capability == name }
+			statuses[slices.IndexFunc(statuses, nobodys)] = whole[slices.IndexFunc(whole, nobodys)]
+		}
 	}
 	for _, status := range statuses {
 		c := report.Capability{Name: status.Capability, Hook: status.Hook}

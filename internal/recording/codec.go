@@ -65,7 +65,7 @@ func appendCollection(b []byte, c *wire.Collection) []byte {
 		b = append(b, countKeyBytes(&c.Counts[i].Key)...)
 		b = binary.AppendUvarint(b, c.Counts[i].Value)
 	}
-	return appendSoftirqs(appendFlows(appendNamespaces(appendStages(b, c), c.Namespaces), c), c)
+	return appendCommands(appendSoftirqs(appendFlows(appendNamespaces(appendStages(b, c), c.Namespaces), c), c), c)
 }
 
 func countKeyBytes(key *wire.CountKey) []byte {

@@ -85,6 +85,11 @@ func script(handler wire.Handler) {
 			Stage: wire.StageTCPToApp, SumNs: 1 << 50, First: wire.HistogramSlots - 3, Counts: []uint32{1, 0, 1<<32 - 1}},
 		{Overflow: true, Direction: wire.DirectionTransmit, Stage: wire.StageDriver, Counts: []uint32{7}},
 	}
+	collection.Softirqs = []wire.SoftirqTimes{{CPU: 1 << 20, Vector: 3, Phase: wire.SoftirqRun, SumNs: 5, First: 2, Counts: []uint32{1}}}
+	collection.Commands = []wire.CommandTimes{
+		{Key: wire.CommandKey{Device: [16]uint8{'e', 't', 'h', '0'}, Class: 4}, SumNs: 1 << 50, First: 7, Counts: []uint32{2, 0, 1}},
+		{Key: wire.CommandKey{Overflow: 1}, SumNs: 1, Counts: []uint32{9}},
+	}
 	collection.Stats.Stages[wire.DirectionTransmit][wire.StageQdisc][wire.StageNoStamp] = 1 << 40
 	collection.Namespaces = []wire.NamespaceCounters{
 		{Inode: 4026531840, Identity: 1, Counters: []wire.Counter{

@@ -14,6 +14,7 @@ const (
 	partFlows
 	partSoftirqs
 	partSocketFlows
+	partCommands
 )
 
 func appendPart(b []byte, tag byte, body []byte) []byte {
@@ -38,6 +39,8 @@ func (d *decoder) parts(c *wire.Collection) {
 			decodeSoftirqs(&part, c)
 		case partSocketFlows:
 			decodeSocketFlows(&part, c)
+		case partCommands:
+			decodeCommands(&part, c)
 		default:
 			continue
 		}
@@ -133,5 +136,31 @@ func decodeSoftirqs(d *decoder, c *wire.Collection) {
 		}
 		s.SumNs, s.First, s.Counts = d.histogram()
 		c.Softirqs = append(c.Softirqs, s)
+	}
+}
+
+func appendCommands(b []byte, c *wire.Collection) []byte {
+	if len(c.Commands) == 0 {
+		return b
+	}
+	part := binary.AppendUvarint(nil, uint64(len(c.Commands)))
+	for i := range c.Commands {
+		s := &c.Commands[i]
+		part = appendString(part, wire.Text(s.Key.Device))
+		part = append(part, s.Key.Class, s.Key.Overflow)
+		part = appendHistogram(part, s.SumNs, s.First, s.Counts)
+	}
+	return appendPart(b, partCommands, part)
+}
+
+func decodeCommands(d *decoder, c *wire.Collection) {
+	for range d.length(6) {
+		s := wire.CommandTimes{}
+		copy(s.Key.Device[:], d.string())
+		if kind := d.bytes(2); kind != nil {
+			s.Key.Class, s.Key.Overflow = kind[0], kind[1]
+		}
+		s.SumNs, s.First, s.Counts = d.histogram()
+		c.Commands = append(c.Commands, s)
 	}
 }

@@ -74,6 +74,7 @@ type Collection struct {
 	Stages   []StageTimes   // since the collection before
 	Flows    []DatagramFlow // what was exchanged since the collection before
 	Softirqs []SoftirqTimes // as Stages
+	Commands []CommandTimes // as Stages
 	Stats    KernelStats
 	// Namespaces are read just before, if that was asked for.
 	Namespaces []NamespaceCounters

@@ -23,6 +23,15 @@ type SoftirqTimes struct {
 	Counts []uint32
 }
 
+// CommandTimes is a distribution of times that a driver waited for its device to carry out commands, counted in the
+// kernel since the collection before.
+type CommandTimes struct {
+	Key    CommandKey
+	SumNs  uint64 // of all of them
+	First  uint32 // slot of Counts[0]
+	Counts []uint32
+}
+
 // StageLosses are the times that were not counted, or not where they belong (StageFolded, under stage 0), by
 // direction, stage and reason (StageNoStamp, …), since the start.
 type StageLosses [3][StagesPerDirection][StageLossKinds]uint64

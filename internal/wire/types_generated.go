@@ -87,7 +87,8 @@ const (
 	SlowSoftirq = 2
 	SlowStage   = 3
 	SlowWindow  = 4
-	SlowMax     = 5
+	SlowCommand = 5
+	SlowMax     = 6
 )
 
 // Values of enum softirq_phase of bpf/wire.h.
@@ -152,6 +153,18 @@ type AddressPair struct {
 
 // AddressPairSize is the size of struct address_pair in the kernel, in bytes.
 const AddressPairSize = 40
+
+// CommandKey is struct command_key of bpf/wire.h.
+type CommandKey struct {
+	_        structs.HostLayout
+	Device   [16]uint8
+	Class    uint8
+	Overflow uint8
+	Pad      [6]uint8
+}
+
+// CommandKeySize is the size of struct command_key in the kernel, in bytes.
+const CommandKeySize = 24
 
 // ConnRecord is struct conn_record of bpf/wire.h.
 type ConnRecord struct {
