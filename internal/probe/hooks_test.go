@@ -28,10 +28,11 @@ const (
 var since = map[string]release{
 	lengths:                   {6, 3},
 	"tp_btf/sock_send_length": {6, 3},
+	"tp_btf/sock_recv_length": {6, 3},
 	// The types of modules.
-	"fexit/sctp_sendmsg+sctp_recvmsg":   {5, 11},
-	"tp_btf/sock_recv_length":           {6, 3},
-	"fexit/virtnet_send_command":        {5, 11},
+	"fexit/sctp_sendmsg+sctp_recvmsg": {5, 11},
+	"fexit/virtnet_send_command":      {5, 11},
+	// The function.
 	"fexit/virtnet_send_command_reply":  {6, 10},
 	"kprobe/virtnet_send_command_reply": {6, 10},
 	// bpf_sock_from_file; by address the programs do without.
