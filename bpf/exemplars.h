@@ -85,8 +85,9 @@ static __noinline bool stage_place(struct stage_told *told, __u32 direction, str
 }
 
 /* Counts a packet's time, and tells of it where it is among the longest. */
-static __always_inline void stage_add_packet(struct stage_block *block, const struct stage_key *key, const __u32 direction,
-					     const __u32 stage, struct sock *sk, struct sk_buff *skb, __u64 ns, __u64 now)
+static __always_inline void stage_add_packet(struct stage_block *block, const struct stage_key *key,
+					     const __u32 direction, const __u32 stage, struct sock *sk,
+					     struct sk_buff *skb, __u64 ns, __u64 now)
 {
 	stage_add(block, direction, stage, ns);
 	if ((__s64)ns < 0 || !stage_tells(block, stage, ns, now))

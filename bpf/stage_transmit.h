@@ -55,8 +55,8 @@ static __always_inline __u64 send_time(struct sk_buff *skb, struct sock *sk)
 }
 
 /* The byte that the application offered is in this segment, or was in one that has not been seen. */
-static __always_inline void socket_sent(struct stage_block *block, const struct stage_key *key, struct stage_socket *state,
-					struct sk_buff *skb, struct sock *sk, __u64 sent)
+static __always_inline void socket_sent(struct stage_block *block, const struct stage_key *key,
+					struct stage_socket *state, struct sk_buff *skb, struct sock *sk, __u64 sent)
 {
 	struct segment_header header;
 	unsigned char *at = skb->head + skb->transport_header;
@@ -106,8 +106,8 @@ static __always_inline void segment_queued(struct stage_cpu *cpu, struct sk_buff
 	if (!stage_owner_of_socket(&key, sk))
 		return;
 	if (resolving(cpu, now)) {
-		stage_add_packet(stage_block(&key, DIRECTION_TRANSMIT), &key, DIRECTION_TRANSMIT, STAGE_NEIGHBOR, sk, skb,
-				 now - sent, now);
+		stage_add_packet(stage_block(&key, DIRECTION_TRANSMIT), &key, DIRECTION_TRANSMIT, STAGE_NEIGHBOR, sk,
+				 skb, now - sent, now);
 		stage_slow(&key, sk, DIRECTION_TRANSMIT, STAGE_NEIGHBOR, now - sent, now);
 		return;
 	}

@@ -152,8 +152,11 @@ int BPF_PROG(stage_xmit, struct sk_buff *skb, int rc, struct net_device *device)
 	if (driver->qdisc_ns != UNKNOWN)
 		stage_add(block, DIRECTION_TRANSMIT, STAGE_QDISC, driver->qdisc_ns);
 	if (driver->conn_id) {
-		struct stage_time time = {.now = driver->since_ns, .ns = driver->qdisc_ns, .stage = STAGE_QDISC,
-					  .sequence = driver->sequence, .conn_id = driver->conn_id};
+		struct stage_time time = {.now = driver->since_ns,
+					  .ns = driver->qdisc_ns,
+					  .stage = STAGE_QDISC,
+					  .sequence = driver->sequence,
+					  .conn_id = driver->conn_id};
 		stage_submit(&key, &time);
 	}
 	stage_slow(&key, NULL, DIRECTION_TRANSMIT, STAGE_DRIVER, now - driver->since_ns, now);

@@ -7,7 +7,8 @@
 #include "clock.h"
 #include "window.h"
 
-/* Set by the loader: somebody wants to know how long data waits for its reader (waits.bpf.c), and windows are closed. */
+/* Set by the loader: somebody wants to know how long data waits for its reader (waits.bpf.c), and how long windows are
+ * closed. */
 volatile const __u32 waits_enabled = 0;
 
 /* When a packet came from its device, in CLOCK_MONOTONIC; 0: it carries no stamp, or one that cannot be. */

@@ -44,8 +44,8 @@ static __always_inline void wait_send_ended(void *ctx, struct sock *sk, int resu
 
 /* A call that sends, and may wait for room, is about to fill a segment, `tail` or a new one: what needs a new one waits
  * while the socket is full. It comes here again when there is room (6.16, as offered() of stage_transmit.h). */
-static __always_inline void wait_offered(void *ctx, struct sock *sk, struct msghdr *msg, struct sk_buff *tail, int size_goal,
-					 __u64 *clock)
+static __always_inline void wait_offered(void *ctx, struct sock *sk, struct msghdr *msg, struct sk_buff *tail,
+					 int size_goal, __u64 *clock)
 {
 	struct conn *conn = conn_lookup(sk, true);
 	if (!conn)
