@@ -11,7 +11,7 @@ import (
 // How many records of a direction are remembered: at first, as one call follows another in one record each; where calls
 // take more, or overlap; and where many are under way on one connection. What is older is not known any more.
 const (
-	momentsAtFirst   = 2
+	momentsAtFirst   = 1
 	momentsKept      = 8
 	momentsKeptHTTP2 = 64
 )

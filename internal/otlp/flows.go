@@ -9,9 +9,9 @@ import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
-// flowsPerBatch bounds the metrics that are made at a time: about 0.13 MB as protobuf, and 0.5 MB until then, of which
+// flowsPerBatch bounds the metrics that are made at a time: about 0.07 MB as protobuf, and 0.25 MB until then, of which
 // an exporter's queue may hold several.
-const flowsPerBatch = 250
+const flowsPerBatch = 125
 
 // FlowPoints are the flows as of one collection. There may be tens of thousands, each with four points, and a
 // point of pdata takes 400 bytes: so their sums are copied, and made into metrics batch by batch.

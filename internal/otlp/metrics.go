@@ -197,9 +197,9 @@ func (m *Metrics) Collect(collection *wire.Collection, table *conn.Table) pmetri
 	return w.metrics
 }
 
-// pointsPerBatch bounds what a backend is given at a time, unless one owner alone has more: 0.5 MB as protobuf at most,
+// pointsPerBatch bounds what a backend is given at a time, unless one owner alone has more: 0.25 MB as protobuf at most,
 // where a gRPC server takes 4 MiB unless told otherwise.
-const pointsPerBatch = 1000
+const pointsPerBatch = 500
 
 // Split hands over metrics in batches of whole owners, each of which is free again as soon as it was taken.
 func Split(metrics pmetric.Metrics, take func(pmetric.Metrics)) {

@@ -193,8 +193,13 @@ func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress, inParts bool) (*ebpf.M
 	switch spec.Name {
 	case "records":
 		spec.MaxEntries = uint32(l.config.RingBytes)
-	case "flows", "socket_flows":
+	case "flows":
 		spec.MaxEntries = uint32(l.config.Datagrams.MaxFlows)
+	case "socket_flows":
+		spec.MaxEntries = 1
+		if l.config.Datagrams.BySocket {
+			spec.MaxEntries = uint32(l.config.Datagrams.MaxFlows)
+		}
 	case "scratch", "datagram_scratch":
 		cpus, err := ebpf.PossibleCPU()
 		if err != nil {
