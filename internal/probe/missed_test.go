@@ -41,10 +41,32 @@ func TestAConnectWhoseSuccessWasMissedIsNoFailure(t *testing.T) {
 	loopbackUp(t)
 	var namespace unix.Stat_t
 	require.NoError(t, unix.Stat("/proc/thread-self/ns/net", &namespace))
-	opened, err := Open(Config{
-		Connections: true, RingBytes: 1 << 20, MaxConnections: 64,
-		Scope: Scope{NetworkNamespaces: []string{strconv.FormatUint(namespace.Ino, 10)}},
-	}, zap.NewNop())
+	scope := Scope{NetworkNamespaces: []string{strconv.FormatUint(namespace.Ino, 10)}}
+	var told []wire.ConnRecord
+	// The kernel may leave out the run that tells an end, too, which is not what this is about.
+	for attempt := 0; len(told) != 2; attempt++ {
+		require.Less(t, attempt, 4, "both are told")
+		told = missSuccess(t, scope)
+		t.Logf("%d ends were told", len(told))
+		for _, r := range told {
+			assert.EqualValues(t, wire.RecordConnClose, r.Header.Kind)
+			assert.NotZero(t, r.Flags&wire.ConnEstablished)
+		}
+	}
+	known := 0
+	for _, r := range told {
+		if r.EstablishedNs != 0 {
+			known++
+		}
+	}
+	assert.Equal(t, 1, known, "of the other is not known when")
+}
+
+// missSuccess makes two connections, of which the end of one's handshake is not seen, and gives what is told of their
+// ends.
+func missSuccess(t *testing.T, scope Scope) []wire.ConnRecord {
+	t.Helper()
+	opened, err := Open(Config{Connections: true, RingBytes: 1 << 20, MaxConnections: 64, Scope: scope}, zap.NewNop())
 	require.NoError(t, err)
 	defer opened.Close()
 	s := opened.(*source)
@@ -62,21 +84,11 @@ func TestAConnectWhoseSuccessWasMissedIsNoFailure(t *testing.T) {
 	for _, fd := range []int{second, first, accepted, listener} {
 		require.NoError(t, unix.Close(fd))
 	}
-
 	var told ends
-	waitFor(t, "both are told", func() bool {
+	for deadline := time.Now().Add(20 * time.Second); len(told.records) < 2 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		require.NoError(t, s.drain(&told))
-		return len(told.records) == 2
-	})
-	known := 0
-	for _, r := range told.records {
-		assert.EqualValues(t, wire.RecordConnClose, r.Header.Kind)
-		assert.NotZero(t, r.Flags&wire.ConnEstablished)
-		if r.EstablishedNs != 0 {
-			known++
-		}
 	}
-	assert.Equal(t, 1, known, "of the other is not known when")
+	return told.records
 }
 
 // reattach needs programs that were not attached before 5.11.
