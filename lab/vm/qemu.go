@@ -26,10 +26,7 @@ type machine struct {
 }
 
 var machines = map[string]machine{
-	// Not cmpxchg16b, which kernels do without where it is missing: up to QEMU 7.2 the flags may be garbage after it (env->cc_op
-	// is that of an earlier instruction), and the kernel's allocator, which uses it, then ends in a double fault or lists
-	// that are corrupt, once in an hour or so.
-	"amd64": {"qemu-system-x86_64", "qemu-system-x86", []string{"-M", "pc", "-cpu", "max,-cx16"}, "ttyS0"},
+	"amd64": {"qemu-system-x86_64", "qemu-system-x86", []string{"-M", "pc", "-cpu", "max"}, "ttyS0"},
 	// The architected pointer authentication costs more to emulate than all else together.
 	"arm64": {"qemu-system-aarch64", "qemu-system-arm", []string{"-M", "virt", "-cpu", "max,pauth-impdef=on"}, "ttyAMA0"},
 }
