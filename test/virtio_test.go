@@ -151,7 +151,7 @@ func testCommands(t *testing.T, device string, avoided []string) {
 		AvoidHooks: append([]string{"tp_btf", "fentry"}, avoided...),
 	}})
 	if !o.serves("virtio") {
-		t.Skip("without a hook nothing is told")
+		t.Skip("this kernel has no hook for virtio, for the reason above: without one nothing is told")
 	}
 	before, _ := witness.read()
 	require.Empty(t, before)

@@ -6,8 +6,7 @@ import "github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 // established while the kernel's iterator had passed its place.
 const lostAfter = 2
 
-// spares is how many forgotten connections are kept for reuse: more than come between two sweeps at most rates,
-// and little beside what a burst of them leaves behind.
+// spares is how many forgotten connections are kept for reuse. What a burst leaves behind beyond that is given back.
 const spares = 1024
 
 // add makes the Connection of a first record, nil where the table is full.

@@ -157,7 +157,8 @@ func (s *source) load(types kernelTypes) error {
 		}
 	}
 	if s.config.Stages {
-		for _, c := range append(stages(types.hasTracepoint("tcp_sendmsg_locked"), l.byAddress), waits(types.hasTracepoint("tcp_sendmsg_locked"))...) {
+		traced := types.hasTracepoint("tcp_sendmsg_locked")
+		for _, c := range append(stages(traced, l.byAddress), waits(traced)...) {
 			l.serve(c)
 		}
 		l.serve(softirqs(s.config.Scope))
