@@ -182,9 +182,7 @@ deps-test: deps-run
 deps-test-k8s: deps-run
 	@$(install) setpriv:util-linux runc:runc
 deps-lab:
-	@$(install) qemu-system-x86_64:qemu-system-x86 xz:xz-utils \
-		/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring \
-		$(if $(filter arm64,$(ARCHES)),qemu-system-aarch64:qemu-system-arm)
+	@$(install) xz:xz-utils /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 deps-generate:
 	@$(install) clang-19:clang-19 llvm-strip-19:llvm-19 clang-format-19:clang-format-19 \
 		/usr/include/bpf/bpf_helpers.h:libbpf-dev

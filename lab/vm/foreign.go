@@ -5,7 +5,6 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -24,14 +23,19 @@ var programPackages = map[string]string{
 	"tc": "iproute2", "wrk": "wrk",
 }
 
-const programSuite = "trixie"
-
 // fetchPrograms returns the root below which all of programPackages are unpacked with what they depend on.
 func fetchPrograms(ctx context.Context, cache, arch, mirrorURI string) (string, error) {
-	packages := slices.Sorted(maps.Values(programPackages))
-	packages = slices.Compact(packages)
+	packages := slices.Compact(slices.Sorted(maps.Values(programPackages)))
+	return fetchPackages(ctx, filepath.Join(cache, arch), "programs", arch, mirrorURI, packages)
+}
+
+// packageSuite is where programs come from that this machine does not have, or not in this version.
+const packageSuite = "trixie"
+
+// fetchPackages returns a root below dir with packages and what they depend on. They are fetched if it is not there yet.
+func fetchPackages(ctx context.Context, dir, name, arch, mirrorURI string, packages []string) (string, error) {
 	// Named for what it holds: another list is another root.
-	dir := filepath.Join(cache, arch, "programs+"+strings.Join(packages, "+"))
+	dir = filepath.Join(dir, name+"+"+strings.Join(packages, "+"))
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return "", err
 	}
@@ -55,7 +59,7 @@ func fetchPrograms(ctx context.Context, cache, arch, mirrorURI string) (string, 
 	if err := os.RemoveAll(work); err != nil {
 		return "", err
 	}
-	a, err := newApt(ctx, filepath.Join(work, "apt"), arch, m.sources([]string{programSuite}))
+	a, err := newApt(ctx, filepath.Join(work, "apt"), arch, m.sources([]string{packageSuite}))
 	if err != nil {
 		return "", err
 	}
@@ -63,7 +67,7 @@ func fetchPrograms(ctx context.Context, cache, arch, mirrorURI string) (string, 
 	updateErr := a.update(ctx) // of one suite perhaps, and the others have what is wanted
 	root := filepath.Join(work, "root")
 	if err := a.unpackAll(ctx, root, packages...); err != nil {
-		return "", fmt.Errorf("fetch programs for %s: %w", arch, errors.Join(updateErr, err))
+		return "", fmt.Errorf("fetch %s for %s: %w", name, arch, errors.Join(updateErr, err))
 	}
 	return dir, os.Rename(root, dir)
 }
@@ -125,15 +129,12 @@ func addForeign(files map[string]string, root, path string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	for _, segment := range f.Progs {
-		if segment.Type != elf.PT_INTERP {
-			continue
-		}
-		name, err := io.ReadAll(segment.Open())
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		loader := usrMerged(strings.TrimRight(string(name), "\x00"))
+	interpreter, err := readInterpreter(path)
+	if err != nil {
+		return err
+	}
+	if interpreter != "" {
+		loader := usrMerged(interpreter)
 		files["/"+loader] = filepath.Join(root, loader)
 	}
 	for _, library := range libraries {

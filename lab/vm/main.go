@@ -151,7 +151,8 @@ func run(ctx context.Context, opts options) (int, error) {
 	if err != nil {
 		return statusLab, err
 	}
-	if _, err := needTool(machines[opts.arch].program, machines[opts.arch].pkg); err != nil {
+	emulator, err := fetchEmulator(ctx, opts.cache, opts.mirror, machines[opts.arch])
+	if err != nil {
 		return statusLab, err
 	}
 	tree, lock, err := fetchKernel(ctx, opts.cache, opts.arch, opts.mirror, line)
@@ -198,7 +199,7 @@ func run(ctx context.Context, opts options) (int, error) {
 	var res result
 	for _, accel := range accelerators(opts.cache, opts) {
 		progress("booting %s %s, %s", opts.arch, tree.release, accel)
-		res = attempt(ctx, accel, tree.image, initrd, dir, opts, config)
+		res = attempt(ctx, emulator, accel, tree.image, initrd, dir, opts, config)
 		if res.ready > 0 || ctx.Err() != nil {
 			break
 		}
@@ -213,7 +214,7 @@ func run(ctx context.Context, opts options) (int, error) {
 // kvmPatience is how long a first try of KVM may take to start the test; a KVM that works needs a second.
 const kvmPatience = 15 * time.Second
 
-func attempt(ctx context.Context, accel, image, initrd, dir string, opts options, config guest.Config) result {
+func attempt(ctx context.Context, e emulator, accel, image, initrd, dir string, opts options, config guest.Config) result {
 	ctx, cancel := context.WithTimeoutCause(ctx, opts.timeout, fmt.Errorf("still running after %v", opts.timeout))
 	defer cancel()
 	ctx, giveUp := context.WithCancelCause(ctx)
@@ -233,7 +234,7 @@ func attempt(ctx context.Context, accel, image, initrd, dir string, opts options
 		timer.Stop()
 		fmt.Printf("# lab: kernel=%s release=%s arch=%s accel=%s\n", opts.kernel, r.Release, opts.arch, accel)
 	}
-	return boot(ctx, accel, image, initrd, dir, opts, d)
+	return boot(ctx, e, accel, image, initrd, dir, opts, d)
 }
 
 func guestEnv(opts options) []string {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -76,10 +75,10 @@ type result struct {
 }
 
 // boot runs the machine once. It returns when QEMU has ended: by itself or, once the context is done, killed.
-func boot(ctx context.Context, accel, image, initrd, dir string, opts options, d demux) result {
+func boot(ctx context.Context, e emulator, accel, image, initrd, dir string, opts options, d demux) result {
 	m := machines[opts.arch]
 	console := filepath.Join(dir, "console.log")
-	cmd := exec.CommandContext(ctx, m.program, qemuArgs(m, accel, image, initrd, console, opts)...)
+	cmd := e.command(ctx, qemuArgs(m, accel, image, initrd, console, opts)...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	cmd.WaitDelay = 5 * time.Second
@@ -100,7 +99,7 @@ func boot(ctx context.Context, accel, image, initrd, dir string, opts options, d
 	}
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
-		return result{err: fmt.Errorf("start %s: %w", m.program, err)}
+		return result{err: fmt.Errorf("start %s: %w", e.program, err)}
 	}
 	var res result
 	header := d.ready

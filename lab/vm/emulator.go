@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"debug/elf"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// emulator is QEMU as Debian's packageSuite has it, whatever this machine has: emulations have faults, and all who
+// run the lab should meet the same. QEMU 7.2 loses processor flags behind cmpxchg16b, which ends kernels from 6.18 on
+// in their allocator.
+type emulator struct {
+	program string
+	loader  string // its dynamic linker: its libraries are not this machine's
+	root    string // where it is unpacked
+}
+
+func fetchEmulator(ctx context.Context, cache, mirrorURI string, m machine) (emulator, error) {
+	root, err := fetchPackages(ctx, filepath.Join(cache, "emulator"), runtime.GOARCH, runtime.GOARCH, mirrorURI, []string{m.pkg})
+	if err != nil {
+		return emulator{}, err
+	}
+	e := emulator{program: filepath.Join(root, "usr/bin", m.program), root: root}
+	interpreter, err := readInterpreter(e.program)
+	if err != nil {
+		return e, fmt.Errorf("%w: remove %s to fetch it again", err, root)
+	}
+	e.loader = filepath.Join(root, usrMerged(interpreter))
+	if _, err := os.Stat(e.loader); err != nil {
+		return e, fmt.Errorf("%w: remove %s to fetch it again", err, root)
+	}
+	return e, nil
+}
+
+// command runs the emulator with its own libraries, firmware and modules.
+func (e emulator) command(ctx context.Context, args ...string) *exec.Cmd {
+	libraries, _ := filepath.Glob(filepath.Join(e.root, "usr/lib/*-linux-gnu"))
+	own := []string{"--library-path", strings.Join(libraries, ":"), e.program}
+	for _, firmware := range []string{"qemu", "seabios"} {
+		own = append(own, "-L", filepath.Join(e.root, "usr/share", firmware))
+	}
+	cmd := exec.CommandContext(ctx, e.loader, append(own, args...)...)
+	for _, library := range libraries {
+		cmd.Env = append(os.Environ(), "QEMU_MODULE_DIR="+filepath.Join(library, "qemu"))
+	}
+	return cmd
+}
+
+// readInterpreter is the dynamic linker that a program names, or empty.
+func readInterpreter(path string) (string, error) {
+	f, err := elf.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	defer f.Close()
+	for _, segment := range f.Progs {
+		if segment.Type != elf.PT_INTERP {
+			continue
+		}
+		name, err := io.ReadAll(segment.Open())
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", path, err)
+		}
+		return strings.TrimRight(string(name), "\x00"), nil
+	}
+	return "", nil
+}
