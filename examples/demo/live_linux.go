@@ -69,11 +69,7 @@ func (d *demo) live(ctx, patience context.Context) error {
 		watcher.stop(syscall.SIGTERM, 10*time.Second)
 		ended <- err
 	}()
-	last := time.Now()
-	for b := range back.batches {
-		d.batch(b)
-		last = b.at
-	}
+	last := d.follow(back.batches)
 	if err := <-ended; err != nil {
 		return err
 	}
@@ -83,6 +79,30 @@ func (d *demo) live(ctx, patience context.Context) error {
 		return d.keep(w)
 	}
 	return nil
+}
+
+// collectionSpread is far longer than the requests of one collection take, and far shorter than an interval.
+const collectionSpread = 300 * time.Millisecond
+
+// follow shows what comes until all has come, and says of when the last is.
+func (d *demo) follow(batches <-chan batch) (last time.Time) {
+	last = time.Now()
+	var whole <-chan time.Time
+	for {
+		select {
+		case b, ok := <-batches:
+			if !ok {
+				return last
+			}
+			d.batch(b)
+			last = b.at
+			if b.metrics != nil {
+				whole = time.After(collectionSpread)
+			}
+		case <-whole:
+			d.endRound()
+		}
+	}
 }
 
 func length(duration time.Duration) string {

@@ -45,7 +45,7 @@ func (d *demo) replay(ctx context.Context, why string) error {
 		speed = float64(length) / float64(d.flags.duration)
 	}
 	started := time.Now()
-	for _, b := range batches {
+	for i, b := range batches {
 		due := time.Duration(float64(b.at.Sub(first)) / speed)
 		select {
 		case <-ctx.Done():
@@ -54,6 +54,9 @@ func (d *demo) replay(ctx context.Context, why string) error {
 		case <-time.After(due - time.Since(started)):
 		}
 		d.batch(b)
+		if i+1 == len(batches) || batches[i+1].at != b.at {
+			d.endRound()
+		}
 	}
 	d.end(last)
 	d.report(w)

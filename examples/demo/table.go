@@ -26,7 +26,7 @@ func (b *books) table() []string {
 		if http.count == 0 {
 			http = b.distribution("http.client.request.duration", name)
 		}
-		rows = append(rows, []string{
+		row := []string{
 			label(name, pids[name]),
 			number("network.tcp.connection.count", "network.connection.state", "established"),
 			number("network.tcp.connection.opened"),
@@ -34,8 +34,12 @@ func (b *books) table() []string {
 			number("network.tcp.connection.failed"),
 			size("transmit"), size("receive"),
 			rtt.p50p99(), http.p50p99(),
-		})
-		details = append(details, b.details(name))
+		}
+		detail := b.details(name)
+		if detail == "" && !slices.ContainsFunc(row[1:], func(cell string) bool { return strings.ContainsAny(cell, "123456789") }) {
+			continue // such as a namespace of which only the kernel's counters are known
+		}
+		rows, details = append(rows, row), append(details, detail)
 	}
 	lines := columns(rows, 1, 2, 3, 4, 5, 6, 7, 8)
 	out := lines[:1:1]

@@ -22,11 +22,13 @@ type view struct {
 	events gate
 	ends   []end           // all spans, for the comparison at the end
 	stacks map[string]bool // those that were shown
+	newest time.Time       // of the collection that is not shown yet; zero: all are
 }
 
 func newView(t *terminal) *view { return &view{terminal: t, stacks: map[string]bool{}} }
 
-// batch is one request of the collector's exporter.
+// batch is one request of the collector's exporter. A collection comes in several: whoever passes them on says with
+// endRound when it is whole.
 func (v *view) batch(b batch) {
 	switch {
 	case b.logs != nil:
@@ -36,7 +38,9 @@ func (v *view) batch(b batch) {
 	case b.metrics != nil:
 		v.books.add(*b.metrics)
 		v.showLonely(b.at)
-		v.endRound(b.at)
+		if b.at.After(v.newest) {
+			v.newest = b.at
+		}
 	}
 }
 
@@ -98,7 +102,8 @@ func (v *view) showLog(record plog.LogRecord) {
 		return value.AsString()
 	}
 	what, _, _ := strings.Cut(record.Body().Str(), ":")
-	if !v.events.pass(what, 0, "") {
+	kind, _, _ := strings.Cut(what, ",") // behind it: how long it took
+	if !v.events.pass(kind, 0, "") {
 		return
 	}
 	text := record.Body().Str()
@@ -135,8 +140,13 @@ func severityStyle(record plog.LogRecord) style {
 	return dim
 }
 
-// endRound says what was held back, and shows the collection.
-func (v *view) endRound(at time.Time) {
+// endRound says what was held back, and shows the collection, once.
+func (v *view) endRound() {
+	if v.newest.IsZero() {
+		return
+	}
+	at := v.newest
+	v.newest = time.Time{}
 	v.showHeldBack(at)
 	if table := v.books.table(); len(table) > 1 {
 		v.event(at, kindMetric, v.paint(dim, "since the start"))
@@ -160,5 +170,6 @@ func (v *view) showHeldBack(at time.Time) {
 // end shows what is still waiting.
 func (v *view) end(at time.Time) {
 	v.showLonely(at.Add(2 * partnerWait))
+	v.endRound()
 	v.showHeldBack(at)
 }

@@ -91,7 +91,8 @@ func TestOfCallsThatAreAlikeTheFirstIsShownAndTheOthersCounted(t *testing.T) {
 	lonely := clientEnd(9, 0, 1e6)
 	lonely.status, lonely.failure = 0, "connection_reset"
 	v.showCall(&call{client: &lonely})
-	v.endRound(noon)
+	v.newest = noon
+	v.endRound()
 	assert.Equal(t, strings.Join([]string{
 		"12:00:00.000  span    01000000  client  GET  /fast        200   3.00 ms  curl 10",
 		"                             └─ server  GET  /fast        200   1.00 ms  nginx 20",
@@ -130,6 +131,26 @@ func TestAnEventIsOneLineAndTheTopOfItsStack(t *testing.T) {
 		"                        … 1 more frame",
 		"12:00:00.000  log     … 2 more drop NETFILTER_DROP",
 		line,
+		"",
+	}, "\n"), out.String())
+}
+
+func TestEventsThatDifferInTheirTimeAloneAreAlike(t *testing.T) {
+	logs := plog.NewLogs()
+	records := logs.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords()
+	for _, took := range []string{"406.47ms", "401.16ms"} {
+		record := records.AppendEmpty()
+		record.SetTimestamp(pcommon.NewTimestampFromTime(noon))
+		record.SetEventName("network.socket.read.slow")
+		record.Body().SetStr("slow read, " + took + ": 10.0.0.2:80 -> 10.0.0.1:1, process curl 10")
+	}
+	var out strings.Builder
+	v := newView(&terminal{to: &out})
+	v.showLogs(logs)
+	v.showHeldBack(noon)
+	assert.Equal(t, strings.Join([]string{
+		"12:00:00.000  log     slow read, 406.47ms: 10.0.0.2:80 -> 10.0.0.1:1, process curl 10  [network.socket.read.slow]",
+		"12:00:00.000  log     … 1 more slow read",
 		"",
 	}, "\n"), out.String())
 }
@@ -174,6 +195,21 @@ func TestSumsOfProcessesThatEndedStayLevelsDoNot(t *testing.T) {
 	table := b.table()
 	require.Len(t, table, 2)
 	assert.Regexp(t, `^curl, 2 processes +1 +9 +0 +0 +0 B +0 B +– +–$`, table[1])
+}
+
+func TestACollectionIsShownOnceHoweverManyRequestsItTakes(t *testing.T) {
+	var out strings.Builder
+	v := newView(&terminal{to: &out})
+	for _, metrics := range []pmetric.Metrics{collection("curl", 1, 100, 3, 2), collection("nginx", 2, 100, 3, 2)} {
+		v.batch(batch{at: newestMetric(metrics), metrics: &metrics})
+	}
+	assert.Empty(t, out.String())
+	v.endRound()
+	v.endRound()
+	v.end(noon)
+	assert.Equal(t, 1, strings.Count(out.String(), "since the start"))
+	assert.Equal(t, 1, strings.Count(out.String(), "curl 1 "))
+	assert.Equal(t, 1, strings.Count(out.String(), "nginx 2 "))
 }
 
 func TestFrequenciesAreSorted(t *testing.T) {
