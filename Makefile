@@ -24,7 +24,7 @@ install := internal/tools/install-missing.sh
 
 .PHONY: help
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 ## Building
 
@@ -74,6 +74,8 @@ test: deps-test vet check-objects ## All tests on this machine's own kernel; the
 .PHONY: vet
 vet:
 	go vet ./...
+	@# The receiver must compile where it can only say that it is unsupported, or replay.
+	for system in darwin windows; do GOOS=$$system go vet ./receiver ./internal/... || exit 1; done
 
 # What runs in a virtual machine is what runs here: the compiled tests of the packages that touch the kernel. Those of
 # the probes load and attach every hook; what the kernel says to that is held against docs/kernels.md.
