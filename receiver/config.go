@@ -10,7 +10,7 @@ import (
 )
 
 // Config is what stands under receivers::ebpf_net. The zero value of a block is not its default: see
-// createDefaultConfig. A key that is not here is refused by the Collector when it reads the file.
+// createDefaultConfig. A key that is not here is refused when the file is read.
 type Config struct {
 	// CollectionInterval is the time between two readings of all connections and counters.
 	CollectionInterval time.Duration `mapstructure:"collection_interval"`

@@ -58,7 +58,7 @@ func (c *Config) Validate() error {
 	if c.DNS.Timeout < minLookupTimeout || c.DNS.Timeout > maxLookupTimeout {
 		p.add("dns::timeout", c.DNS.Timeout, "use %s to %s, such as 5s", minLookupTimeout, maxLookupTimeout)
 	}
-	validateRate(&p, "dns::events_per_second", c.DNS.EventsPerSecond, "to have the metrics but no log records")
+	validateRate(&p, "dns::events_per_second", c.DNS.EventsPerSecond, "the metrics but no log records")
 	c.HTTP.validate(&p)
 	c.Trace.validate(&p)
 	c.Counters.validate(&p)
@@ -112,12 +112,12 @@ func validatePorts(p *problems, key string, ports []int) {
 }
 
 func (c *EventsConfig) validate(p *problems, key string) {
-	validateRate(p, key+"::events_per_second", c.EventsPerSecond, "to have the metrics but no log records")
+	validateRate(p, key+"::events_per_second", c.EventsPerSecond, "the metrics but no log records")
 }
 
 func validateRate(p *problems, key string, rate float64, zeroMeans string) {
 	if rate < 0 || math.IsNaN(rate) || math.IsInf(rate, 0) {
-		p.add(key, rate, "use a finite number, 0 %s", zeroMeans)
+		p.add(key, rate, "use 0 or more, not without end; 0 has %s", zeroMeans)
 	}
 }
 
@@ -130,7 +130,7 @@ func (c *SlowConfig) validate(p *problems) {
 			p.add("slow::"+threshold.key, threshold.value, "use a duration such as 100ms, or 0 for no such events")
 		}
 	}
-	validateRate(p, "slow::events_per_second", c.EventsPerSecond, "to have the histograms but no log records")
+	validateRate(p, "slow::events_per_second", c.EventsPerSecond, "the histograms but no log records")
 }
 
 func (c *FlowsConfig) validate(p *problems) {
@@ -161,7 +161,7 @@ func (c *HTTPConfig) validate(p *problems) {
 	if !(c.Spans.Ratio >= 0 && c.Spans.Ratio <= 1) {
 		p.add("http::spans::ratio", c.Spans.Ratio, "use 0 (no spans) to 1 (every call)")
 	}
-	validateRate(p, "http::spans::per_second", c.Spans.PerSecond, "to have the metrics but no spans")
+	validateRate(p, "http::spans::per_second", c.Spans.PerSecond, "the metrics but no spans")
 	if c.Spans.KeepSlowerThan < 0 {
 		p.add("http::spans::keep_slower_than", c.Spans.KeepSlowerThan, "use a duration such as 500ms, 0s to keep none for that")
 	}
