@@ -92,7 +92,8 @@ func (v *view) compare(w *witness) []comparison {
 		{"packets dropped on purpose", onPurpose, map[string]string{
 			"netem": "tc, packets that netem dropped", "nft": "nftables, counter of the rule", "": "nothing drops here",
 		}[w.LossWith], w.Lost, ""},
-		{"packets dropped for a closed port", noSocket, "curl, exit code 7", w.Refused, ""},
+		// More than connects that were refused: where the reset is lost, the SYN comes again.
+		{"packets dropped for a closed port", noSocket, "nstat, TcpOutRsts of the server", w.Server["TcpOutRsts"], ""},
 		{"packets dropped for another reason", sum(others), "nothing else drops here", 0, frequencies(others)},
 	}
 	return all
