@@ -135,7 +135,11 @@ func (in *instance) ended(ctx context.Context, err error) {
 	case ctx.Err() != nil:
 		in.runErr = err
 	case err != nil:
-		in.set.Logger.Error("The receiver stopped; nothing is measured until the Collector restarts", zap.Error(err))
+		message := "The receiver stopped; nothing is measured until the Collector restarts"
+		if in.config.Replay.path() != "" {
+			message = "The replay stopped before the end of the recording"
+		}
+		in.set.Logger.Error(message, zap.Error(err))
 		in.status.report(diedEvent(err))
 	default:
 		in.set.Logger.Info("The recording was replayed to its end", zap.String("path", in.config.Replay.path()))
