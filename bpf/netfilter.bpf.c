@@ -51,6 +51,14 @@ static __always_inline int netfilter_enter(struct sk_buff *skb, struct nf_hook_s
 	if (!netfilter_owner(&key, skb, BPF_CORE_READ(state, net, ns.inum)))
 		return -1;
 	struct in_netfilter *netfilter = &cpu->netfilter[direction];
+	bool first = hook == NF_INET_LOCAL_OUT || hook == NF_INET_FORWARD;
+	if (!(first ? stage_decide(cpu, direction, skb) : stage_timed(cpu, direction, skb))) {
+		stage_untimed(&cpu->untimed.netfilter[direction]);
+		netfilter->skb = skb;
+		netfilter->since_ns = 0;
+		netfilter->total_ns = UNKNOWN;
+		return -1;
+	}
 	if (netfilter->skb != skb || hook == NF_INET_LOCAL_OUT)
 		netfilter->total_ns = 0;
 	netfilter->skb = skb;
@@ -61,11 +69,12 @@ static __always_inline int netfilter_enter(struct sk_buff *skb, struct nf_hook_s
 
 static __always_inline void netfilter_leave(struct sk_buff *skb, __u32 direction)
 {
-	__u64 now = bpf_ktime_get_ns();
 	struct stage_cpu *cpu = this_cpu();
 	if (!cpu || direction > DIRECTION_RECEIVE)
 		return;
 	struct in_netfilter *netfilter = &cpu->netfilter[direction];
+	if (stage_allowance && cpu->turn[direction].skb == skb && !cpu->turn[direction].timed)
+		return;
 	if (netfilter->skb != skb || !netfilter->since_ns) {
 		/* Another packet was in between, or the task has moved: what this one took is not known. */
 		netfilter->skb = skb;
@@ -74,6 +83,7 @@ static __always_inline void netfilter_leave(struct sk_buff *skb, __u32 direction
 		stage_lost(direction, STAGE_NETFILTER, STAGE_INTERRUPTED);
 		return;
 	}
+	__u64 now = bpf_ktime_get_ns();
 	struct stage_key key = netfilter->key;
 	__u64 took = now - netfilter->since_ns;
 	netfilter->since_ns = 0;

@@ -47,8 +47,11 @@ const (
 	NetfilterVarScopeNetnsCount       = "scope_netns_count"
 	NetfilterVarSlowStack             = "slow_stack"
 	NetfilterVarSlowThresholdNs       = "slow_threshold_ns"
+	NetfilterVarStageAllowance        = "stage_allowance"
 	NetfilterVarStageShardMask        = "stage_shard_mask"
+	NetfilterVarStageTickNs           = "stage_tick_ns"
 	NetfilterVarStageToldNs           = "stage_told_ns"
+	NetfilterVarStageWindowTicks      = "stage_window_ticks"
 	NetfilterVarUseSkStorage          = "use_sk_storage"
 )
 
@@ -137,8 +140,11 @@ type NetfilterVariableSpecs struct {
 	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
 	SlowStack         *ebpf.VariableSpec `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
+	StageAllowance    *ebpf.VariableSpec `ebpf:"stage_allowance"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
+	StageTickNs       *ebpf.VariableSpec `ebpf:"stage_tick_ns"`
 	StageToldNs       *ebpf.VariableSpec `ebpf:"stage_told_ns"`
+	StageWindowTicks  *ebpf.VariableSpec `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
 }
 
@@ -213,8 +219,11 @@ type NetfilterVariables struct {
 	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
 	SlowStack         *ebpf.Variable `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
+	StageAllowance    *ebpf.Variable `ebpf:"stage_allowance"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
+	StageTickNs       *ebpf.Variable `ebpf:"stage_tick_ns"`
 	StageToldNs       *ebpf.Variable `ebpf:"stage_told_ns"`
+	StageWindowTicks  *ebpf.Variable `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
 }
 

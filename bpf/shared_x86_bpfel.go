@@ -63,8 +63,11 @@ const (
 	SharedVarSlowStack             = "slow_stack"
 	SharedVarSlowThresholdNs       = "slow_threshold_ns"
 	SharedVarStackEnabled          = "stack_enabled"
+	SharedVarStageAllowance        = "stage_allowance"
 	SharedVarStageShardMask        = "stage_shard_mask"
+	SharedVarStageTickNs           = "stage_tick_ns"
 	SharedVarStageToldNs           = "stage_told_ns"
+	SharedVarStageWindowTicks      = "stage_window_ticks"
 	SharedVarUseSkStorage          = "use_sk_storage"
 	SharedVarWaitsEnabled          = "waits_enabled"
 	SharedVarWithDatagrams         = "with_datagrams"
@@ -178,8 +181,11 @@ type SharedVariableSpecs struct {
 	SlowStack          *ebpf.VariableSpec `ebpf:"slow_stack"`
 	SlowThresholdNs    *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
 	StackEnabled       *ebpf.VariableSpec `ebpf:"stack_enabled"`
+	StageAllowance     *ebpf.VariableSpec `ebpf:"stage_allowance"`
 	StageShardMask     *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
+	StageTickNs        *ebpf.VariableSpec `ebpf:"stage_tick_ns"`
 	StageToldNs        *ebpf.VariableSpec `ebpf:"stage_told_ns"`
+	StageWindowTicks   *ebpf.VariableSpec `ebpf:"stage_window_ticks"`
 	UseSkStorage       *ebpf.VariableSpec `ebpf:"use_sk_storage"`
 	WaitsEnabled       *ebpf.VariableSpec `ebpf:"waits_enabled"`
 	WithDatagrams      *ebpf.VariableSpec `ebpf:"with_datagrams"`
@@ -283,8 +289,11 @@ type SharedVariables struct {
 	SlowStack          *ebpf.Variable `ebpf:"slow_stack"`
 	SlowThresholdNs    *ebpf.Variable `ebpf:"slow_threshold_ns"`
 	StackEnabled       *ebpf.Variable `ebpf:"stack_enabled"`
+	StageAllowance     *ebpf.Variable `ebpf:"stage_allowance"`
 	StageShardMask     *ebpf.Variable `ebpf:"stage_shard_mask"`
+	StageTickNs        *ebpf.Variable `ebpf:"stage_tick_ns"`
 	StageToldNs        *ebpf.Variable `ebpf:"stage_told_ns"`
+	StageWindowTicks   *ebpf.Variable `ebpf:"stage_window_ticks"`
 	UseSkStorage       *ebpf.Variable `ebpf:"use_sk_storage"`
 	WaitsEnabled       *ebpf.Variable `ebpf:"waits_enabled"`
 	WithDatagrams      *ebpf.Variable `ebpf:"with_datagrams"`

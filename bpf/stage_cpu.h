@@ -7,11 +7,24 @@
 #include "clock.h"
 #include "exemplars.h"
 
+/* Set by the loader: how many packets are timed on a CPU in a window; 0: all. What is spent on one is about 100 ns in
+ * each program: on a CPU that does nothing but send and receive, a fifth of its time. */
+volatile const __u32 stage_allowance = 0;
+/* How long a window is in ticks of the kernel's timer, and a tick in nanoseconds. They cost a load, not a call. */
+volatile const __u64 stage_window_ticks = 0;
+volatile const __u64 stage_tick_ns = 0;
+
+/* The packet that was last decided on: whether it is timed where it is met again. */
+struct stage_turn {
+	struct sk_buff *skb;
+	__u64 timed;
+};
+
 /* A packet that is at the driver. It may be freed there, so whose it is has been read before. */
 struct at_driver {
 	struct sk_buff *skb;
 	struct net_device *device;
-	__u64 since_ns;
+	__u64 since_ns; /* 0: it is not timed */
 	__u64 qdisc_ns; /* ~0: not known */
 	__u64 conn_id;	/* of a packet whose time in the queueing discipline is to be told of; else 0 */
 	__u32 sequence; /* and its first byte */
@@ -28,6 +41,11 @@ struct in_netfilter {
 
 /* What is under way on a CPU: the last packet at each of these places. */
 struct stage_cpu {
+	struct stage_untimed untimed;
+	struct stage_turn turn[3]; /* by direction */
+	__u64 allowance;	   /* what is left of this window's */
+	__u64 window_ticks;	   /* when it began */
+	__u64 window_ns;
 	struct sk_buff *received; /* given to the network stack */
 	__u64 received_ns;
 	struct sk_buff *queued; /* handed to its device */
@@ -60,16 +78,68 @@ static __always_inline struct stage_cpu *this_cpu(void)
 	return bpf_map_lookup_elem(&stage_cpus, &zero);
 }
 
-/* Tells of a packet that took long: with its connection, where it has a socket. What a reader or a sender waits for
- * is told by waits.bpf.c. */
-static __always_inline void stage_slow(const struct stage_key *key, struct sock *sk, __u32 direction, __u32 stage,
-				       __u64 ns, __u64 now)
+/* An interrupt may count at the same time. */
+static __always_inline void stage_untimed(__u64 *count)
+{
+	__sync_fetch_and_add(count, 1);
+}
+
+static __always_inline bool stage_allowed(struct stage_cpu *cpu)
+{
+	if (!stage_allowance)
+		return true;
+	/* Read once: an interrupt may take some meanwhile, and what is left must not fall below zero. */
+	__u64 left = cpu->allowance;
+	barrier();
+	if (!left) {
+		__u64 ticks = bpf_jiffies64();
+		if (ticks - cpu->window_ticks < stage_window_ticks)
+			return false;
+		cpu->window_ticks = ticks;
+		cpu->window_ns = bpf_ktime_get_ns();
+		left = stage_allowance;
+	}
+	cpu->allowance = left - 1;
+	return true;
+}
+
+/* Decides on a packet that comes to the first of a direction's programs. */
+static __always_inline bool stage_decide(struct stage_cpu *cpu, __u32 direction, struct sk_buff *skb)
+{
+	if (!stage_allowance)
+		return true;
+	bool timed = stage_allowed(cpu);
+	cpu->turn[direction].skb = skb;
+	cpu->turn[direction].timed = timed;
+	return timed;
+}
+
+/* What was decided, or is now: a packet may come to a later program first, on another CPU. */
+static __always_inline bool stage_timed(struct stage_cpu *cpu, __u32 direction, struct sk_buff *skb)
+{
+	if (!stage_allowance)
+		return true;
+	if (cpu->turn[direction].skb == skb)
+		return cpu->turn[direction].timed;
+	return stage_decide(cpu, direction, skb);
+}
+
+/* The same, by the last program: another packet may have this address next. */
+static __always_inline bool stage_timed_last(struct stage_cpu *cpu, __u32 direction, struct sk_buff *skb)
+{
+	bool timed = stage_timed(cpu, direction, skb);
+	cpu->turn[direction].skb = NULL;
+	return timed;
+}
+
+/* Of what stage_slow() tells. A function, for it is rarely wanted and often called. */
+static __noinline int stage_slow_tell(const struct stage_key *key, struct sock *sk, __u32 place, __u64 ns, __u64 now)
 {
 	struct slow_event *record = slow_begin(SLOW_STAGE, ns, now);
 	if (!record)
-		return;
-	record->direction = direction;
-	record->stage = stage;
+		return 0;
+	record->direction = place >> 8;
+	record->stage = place;
 	record->owner.netns = key->netns;
 	record->owner.cgroup_id = key->cgroup_id;
 	if (socket_is_full(sk) && socket_is_tcp(sk, true)) {
@@ -79,6 +149,32 @@ static __always_inline void stage_slow(const struct stage_key *key, struct sock 
 	}
 	record->stack_depth = 0;
 	record_submit(record, RECORD_SLOW);
+	return 0;
+}
+
+/* Tells of a packet that took long: with its connection, where it has a socket. What a reader or a sender waits for
+ * is told by waits.bpf.c. */
+static __always_inline void stage_slow(const struct stage_key *key, struct sock *sk, __u32 direction, __u32 stage,
+				       __u64 ns, __u64 now)
+{
+	if (slow_threshold_ns[SLOW_STAGE] && ns >= slow_threshold_ns[SLOW_STAGE])
+		stage_slow_tell(key, sk, direction << 8 | stage, ns, now);
+}
+
+/* Of a packet that is not timed, so this window has begun: may it be slow, by the window's ticks? Only then is a clock
+ * read. `since` is on one that is `ahead` of CLOCK_MONOTONIC. */
+static __always_inline bool stage_may_be_slow(struct stage_cpu *cpu, __u64 since, __u64 ahead)
+{
+	__u64 latest = cpu->window_ns + (bpf_jiffies64() - cpu->window_ticks + 1) * stage_tick_ns;
+	return slow_threshold_ns[SLOW_STAGE] && (__s64)(latest + ahead - since) >= (__s64)slow_threshold_ns[SLOW_STAGE];
+}
+
+static __always_inline void stage_slow_untimed(const struct stage_key *key, struct sock *sk, __u32 direction,
+					       __u32 stage, __u64 since, __u64 ahead)
+{
+	__u64 now = bpf_ktime_get_ns();
+	if ((__s64)(now + ahead - since) > 0)
+		stage_slow(key, sk, direction, stage, now + ahead - since, now);
 }
 
 /* What netfilter had of a packet's way so far, which is a stage of its own; ~0 where that is not known. The slot is

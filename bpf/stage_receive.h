@@ -29,13 +29,29 @@ static __always_inline __u64 since_received(struct stage_cpu *cpu, struct sock *
 	return now - cpu->received_ns;
 }
 
+static __always_inline void segment_untimed(struct stage_cpu *cpu, struct sock *sk, struct sk_buff *skb)
+{
+	struct stage_key key = {};
+	__u32 zero = 0;
+	__u64 *offset = bpf_map_lookup_elem(&stage_clock, &zero);
+	netfilter_share(cpu, skb, DIRECTION_RECEIVE);
+	stage_untimed(&cpu->untimed.received);
+	if (offset && skb->tstamp && stage_may_be_slow(cpu, skb->tstamp, *offset) && stage_owner_of_socket(&key, sk))
+		stage_slow_untimed(&key, sk, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, skb->tstamp, *offset);
+}
+
 /* Segments of established connections, before TCP looks at them. */
 static __always_inline void stage_segment(struct sock *sk, struct sk_buff *skb, __u64 *clock)
 {
 	struct stage_key key = {};
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !stage_owner_of_socket(&key, sk))
+	if (!cpu || !stage_socket_in_scope(sk))
 		return;
+	if (!stage_timed_last(cpu, DIRECTION_RECEIVE, skb)) {
+		segment_untimed(cpu, sk, skb);
+		return;
+	}
+	stage_owner_of_socket(&key, sk);
 	__u64 now = clock_now(clock);
 	struct stage_block *block = stage_block(&key, DIRECTION_RECEIVE);
 	__u64 received = since_received(cpu, sk, skb, now);

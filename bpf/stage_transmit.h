@@ -13,8 +13,14 @@ static __always_inline void offered(struct sock *sk, const bool typed, bool agai
 	if (!netns_in_scope(socket_netns(sk, typed)))
 		return;
 	struct stage_socket *state = stage_socket(sk, typed);
-	if (!state)
+	struct stage_cpu *cpu = this_cpu();
+	if (!state || !cpu)
 		return;
+	/* What is followed already is followed to its end. */
+	if (!state->offered_ns && !stage_allowed(cpu)) {
+		stage_untimed(&cpu->untimed.offered);
+		return;
+	}
 	struct tcp_sock *tp = typed ? bpf_skc_to_tcp_sock(sk) : (struct tcp_sock *)sk;
 	if (!tp)
 		return;
@@ -133,6 +139,26 @@ static __always_inline void segment_queued(struct stage_cpu *cpu, struct sk_buff
 		socket_sent(block, &key, state, skb, sk, sent);
 }
 
+/* The same of one that is not timed. */
+static __always_inline void segment_queued_untimed(struct stage_cpu *cpu, struct sk_buff *skb, struct sock *sk,
+						   __u64 sent)
+{
+	struct stage_key key = {};
+	netfilter_share(cpu, skb, DIRECTION_TRANSMIT);
+	if (!sent || !stage_socket_in_scope(sk))
+		return;
+	struct stage_socket *state = stage_socket(sk, true);
+	if (!state)
+		return;
+	if (state->burst_ns != sent) {
+		state->burst_ns = sent;
+		stage_untimed(&cpu->untimed.queued);
+	}
+	/* What TCP noted in the packet tells: no clock is read. */
+	if (state->offered_ns && stage_owner_of_socket(&key, sk))
+		socket_sent(stage_block(&key, DIRECTION_TRANSMIT), &key, state, skb, sk, sent);
+}
+
 /* How long a packet that goes to the driver now was with the queueing discipline: exactly where it is the last
  * that came to a device on this CPU; else since TCP sent it. A paced segment's time lies ahead when it is queued:
  * until then it is held back by TCP. */
@@ -171,11 +197,19 @@ static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_devi
 	struct stage_key key = {};
 	struct stage_cpu *cpu = this_cpu();
 	__u32 netns = device_netns(device);
-	if (!cpu || !netns_in_scope(netns) || !stage_owner_of_packet(&key, skb, netns))
+	if (!cpu || !netns_in_scope(netns) || !stage_packet_in_scope(skb, netns))
 		return;
-	__u64 now = clock_now(clock);
 	cpu->driver.skb = skb;
 	cpu->driver.device = device;
+	cpu->driver.since_ns = 0;
+	if (!stage_timed_last(cpu, DIRECTION_TRANSMIT, skb)) {
+		__u64 sent = send_time(skb, skb->sk);
+		if (sent && stage_may_be_slow(cpu, sent, 0) && stage_owner_of_packet(&key, skb, netns))
+			stage_slow_untimed(&key, skb->sk, DIRECTION_TRANSMIT, STAGE_QDISC, sent, 0);
+		return;
+	}
+	stage_owner_of_packet(&key, skb, netns);
+	__u64 now = clock_now(clock);
 	cpu->driver.qdisc_ns = since_queued(cpu, skb, now);
 	cpu->driver.key = key;
 	cpu->driver.since_ns = now;

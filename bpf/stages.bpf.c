@@ -22,8 +22,11 @@ int BPF_PROG(stage_receive, struct sk_buff *skb)
 	struct stage_cpu *cpu = this_cpu();
 	if (!cpu || !netns_in_scope(device_netns(skb->dev)))
 		return 0;
-	cpu->received = skb;
 	cpu->netfilter[DIRECTION_RECEIVE].skb = NULL;
+	cpu->received = NULL;
+	if (!stage_decide(cpu, DIRECTION_RECEIVE, skb))
+		return 0;
+	cpu->received = skb;
 	cpu->received_ns = bpf_ktime_get_ns();
 	return 0;
 }
@@ -43,8 +46,14 @@ int BPF_PROG(stage_copy, struct sk_buff *skb)
 {
 	struct stage_key key = {};
 	struct sock *sk = skb->sk;
-	if (!socket_is_full(sk) || !socket_is_tcp(sk, true) || !stage_owner_of_socket(&key, sk))
+	struct stage_cpu *cpu = this_cpu();
+	if (!cpu || !socket_is_full(sk) || !socket_is_tcp(sk, true) || !stage_socket_in_scope(sk))
 		return 0;
+	if (!stage_allowed(cpu)) {
+		stage_untimed(&cpu->untimed.read);
+		return 0;
+	}
+	stage_owner_of_socket(&key, sk);
 	__u64 now = bpf_ktime_get_ns();
 	__u64 since = since_arrival(skb, now, STAGE_TCP_TO_APP);
 	if (since == UNKNOWN)
@@ -87,9 +96,15 @@ int BPF_PROG(stage_queue, struct sk_buff *skb)
 	struct stage_cpu *cpu = this_cpu();
 	if (!cpu || !netns_in_scope(device_netns(skb->dev)))
 		return 0;
-	__u64 now = bpf_ktime_get_ns();
 	struct sock *sk = skb->sk;
 	__u64 sent = send_time(skb, sk);
+	if (!stage_timed(cpu, DIRECTION_TRANSMIT, skb) &&
+	    !(cpu->resolving && resolving(cpu, bpf_ktime_get_ns()))) { /* what waited for a neighbor is rare */
+		cpu->queued = NULL;
+		segment_queued_untimed(cpu, skb, sk, sent);
+		return 0;
+	}
+	__u64 now = bpf_ktime_get_ns();
 	if (sent)
 		segment_queued(cpu, skb, sk, sent, now);
 	else if (resolving(cpu, now))
@@ -135,18 +150,23 @@ SEC("tp_btf/net_dev_xmit")
 int BPF_PROG(stage_xmit, struct sk_buff *skb, int rc, struct net_device *device)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !netns_in_scope(device_netns(device)))
+	if (!cpu)
 		return 0;
-	__u64 now = bpf_ktime_get_ns();
 	struct at_driver *driver = &cpu->driver;
 	/* A device on top of another has its packets sent by that one: there they are counted. */
 	if (driver->skb != skb || driver->device != device) {
-		stage_lost(DIRECTION_TRANSMIT, STAGE_DRIVER, STAGE_INTERRUPTED);
+		if (netns_in_scope(device_netns(device)))
+			stage_lost(DIRECTION_TRANSMIT, STAGE_DRIVER, STAGE_INTERRUPTED);
 		return 0;
 	}
 	driver->skb = NULL;
 	if (rc >= NET_XMIT_MASK) /* it goes back to the queue */
 		return 0;
+	if (!driver->since_ns) {
+		stage_untimed(&cpu->untimed.driven);
+		return 0;
+	}
+	__u64 now = bpf_ktime_get_ns();
 	struct stage_key key = driver->key;
 	struct stage_block *block = stage_block(&key, DIRECTION_TRANSMIT);
 	if (driver->qdisc_ns != UNKNOWN)

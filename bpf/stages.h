@@ -99,6 +99,14 @@ static __always_inline struct cgroup *socket_cgroup_typed(struct sock *sk)
 	return NULL;
 }
 
+/* For a packet that may not be timed: whose it is is asked for later. */
+static __always_inline bool stage_socket_in_scope(struct sock *sk)
+{
+	if (!netns_in_scope(socket_netns(sk, true)) || !socket_ports_in_scope(sk, true))
+		return false;
+	return !scope_cgroup_count || cgroup_in_scope(socket_cgroup(sk));
+}
+
 /* The owner of a full socket; false: not in scope. */
 static __always_inline bool stage_owner_of_socket(struct stage_key *key, struct sock *sk)
 {
@@ -128,6 +136,14 @@ static __always_inline bool stage_owner_of_packet(struct stage_key *key, struct 
 	if (socket_is_full(sk))
 		return stage_owner_of_socket(key, sk);
 	key->netns = netns;
+	return netns_in_scope(netns) && !scope_cgroup_count && !scope_include_count;
+}
+
+static __always_inline bool stage_packet_in_scope(struct sk_buff *skb, __u32 netns)
+{
+	struct sock *sk = skb->sk;
+	if (socket_is_full(sk))
+		return stage_socket_in_scope(sk);
 	return netns_in_scope(netns) && !scope_cgroup_count && !scope_include_count;
 }
 

@@ -55,8 +55,11 @@ const (
 	StagesVarScopeNetnsCount       = "scope_netns_count"
 	StagesVarSlowStack             = "slow_stack"
 	StagesVarSlowThresholdNs       = "slow_threshold_ns"
+	StagesVarStageAllowance        = "stage_allowance"
 	StagesVarStageShardMask        = "stage_shard_mask"
+	StagesVarStageTickNs           = "stage_tick_ns"
 	StagesVarStageToldNs           = "stage_told_ns"
+	StagesVarStageWindowTicks      = "stage_window_ticks"
 	StagesVarUseSkStorage          = "use_sk_storage"
 )
 
@@ -153,8 +156,11 @@ type StagesVariableSpecs struct {
 	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
 	SlowStack         *ebpf.VariableSpec `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
+	StageAllowance    *ebpf.VariableSpec `ebpf:"stage_allowance"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
+	StageTickNs       *ebpf.VariableSpec `ebpf:"stage_tick_ns"`
 	StageToldNs       *ebpf.VariableSpec `ebpf:"stage_told_ns"`
+	StageWindowTicks  *ebpf.VariableSpec `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
 }
 
@@ -229,8 +235,11 @@ type StagesVariables struct {
 	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
 	SlowStack         *ebpf.Variable `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
+	StageAllowance    *ebpf.Variable `ebpf:"stage_allowance"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
+	StageTickNs       *ebpf.Variable `ebpf:"stage_tick_ns"`
 	StageToldNs       *ebpf.Variable `ebpf:"stage_told_ns"`
+	StageWindowTicks  *ebpf.Variable `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
 }
 

@@ -23,6 +23,7 @@ EXPORT(enum, tcp_fields);
 EXPORT(enum, histogram_shape);
 EXPORT(enum, stage);
 EXPORT(enum, stage_loss);
+EXPORT(struct, stage_untimed);
 EXPORT(enum, slow_what);
 EXPORT(enum, window_state);
 EXPORT(enum, softirq_phase);

@@ -312,7 +312,19 @@ enum stage_loss {
 	STAGE_CLOCK = 1,       /* the stage would have ended before it began, or taken longer than a histogram holds */
 	STAGE_INTERRUPTED = 2, /* beginning and end were not seen on the same CPU one after the other */
 	STAGE_FOLDED = 3,      /* counted, but as overflow */
-	STAGE_LOSS_KINDS = 4,
+	STAGE_RATE = 4,	       /* more came than are timed on a CPU (struct stage_untimed) */
+	STAGE_LOSS_KINDS = 5,
+};
+
+/* What came on a CPU beyond its allowance, since the start. A packet that is not timed misses all stages between two
+ * places. */
+struct stage_untimed {
+	__u64 received;	    /* STAGE_NIC_TO_TCP, STAGE_IP */
+	__u64 read;	    /* STAGE_TCP_TO_APP */
+	__u64 offered;	    /* STAGE_SOCKET */
+	__u64 queued;	    /* STAGE_IP */
+	__u64 driven;	    /* STAGE_QDISC, STAGE_DRIVER */
+	__u64 netfilter[3]; /* by direction */
 };
 
 enum task_flags {

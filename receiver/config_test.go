@@ -72,6 +72,7 @@ func TestEveryKeyIsRead(t *testing.T) {
 		Drops:       EventsConfig{Enabled: true, EventsPerSecond: 10},
 		Resets:      EventsConfig{Stack: true, EventsPerSecond: 50},
 		Flows:       FlowsConfig{MaxPerOwner: 10, Max: 100, NAT: NATConfig{Enabled: true, NetworkNamespaces: []string{"/var/run/netns/x"}}},
+		Stages:      StagesConfig{MaxPerSecond: 1000},
 		DNS:         DNSConfig{Enabled: true, Timeout: 2 * time.Second, EventsPerSecond: 3},
 		Retransmits: EventsConfig{Enabled: true, Stack: true},
 		HTTP: HTTPConfig{
@@ -123,6 +124,8 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 			[]string{`flows::nat::network_namespaces::0: invalid value "x"`, "/var/run/netns/x"}},
 		{"NAT nowhere", `flows: {nat: {enabled: true, network_namespaces: []}}`, []string{"flows::nat::network_namespaces", "such as self"}},
 		{"timeout of lookups", `dns: {timeout: 0s}`, []string{"dns::timeout: invalid value 0s", "such as 5s"}},
+		{"few timed packets", `stages: {max_per_second: 999}`,
+			[]string{"stages::max_per_second: invalid value 999", "use 1000 or more"}},
 		{"rate of lookups", `dns: {events_per_second: -1}`, []string{"dns::events_per_second: invalid value -1"}},
 		{"rate of spans", `http: {spans: {per_second: -5}}`, []string{"http::spans::per_second: invalid value -5"}},
 		{"ratio", `http: {spans: {ratio: 1.5}}`, []string{"http::spans::ratio: invalid value 1.5", "0 (no spans) to 1"}},

@@ -44,6 +44,7 @@ func engineConfig(c *Config, version string) engine.Config {
 			Retransmits: events(c.Retransmits),
 			Payload:     probe.Payload{Enabled: c.HTTP.Enabled, CaptureBytes: c.HTTP.CaptureBytes},
 			Stages:      c.Stages.Enabled,
+			StageRate:   c.Stages.MaxPerSecond,
 			Datagrams:   probe.Datagrams{Flows: c.Flows.Enabled, DNS: c.DNS.Enabled},
 			Slow:        slow(c.Slow),
 			Counters: probe.Counters{

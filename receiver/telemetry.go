@@ -167,11 +167,12 @@ func (t *telemetry) observeLookups(o metric.Observer, stats *engine.Stats) {
 func (t *telemetry) observeStages(o metric.Observer, losses *wire.StageLosses) {
 	reasons := [...]string{
 		wire.StageNoStamp: "no_stamp", wire.StageClock: "clock", wire.StageInterrupted: "interrupted",
+		wire.StageRate: "rate",
 	}
 	for direction, stages := range losses {
 		for stage, of := range stages {
 			for reason, name := range reasons {
-				if of[reason] > 0 {
+				if name != "" && of[reason] > 0 {
 					o.ObserveInt64(t.builder.EbpfNetStagesUnmeasured, int64(of[reason]), t.with(
 						attribute.String("direction", otlp.DirectionName(uint8(direction))),
 						attribute.String("stage", otlp.StageName(uint8(direction), uint8(stage))),

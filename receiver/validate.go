@@ -24,6 +24,7 @@ const (
 	minCollectionInterval = 100 * time.Millisecond
 	minLookupTimeout      = 100 * time.Millisecond
 	maxLookupTimeout      = time.Minute
+	minTimedPerSecond     = 1000 // 20 in each of the kernel half's windows, for all of its programs
 	minCaptureBytes       = 256
 	maxCaptureBytes       = 262144
 	// A ring buffer must be a multiple of the page size, and pages have up to 64 KiB (arm64).
@@ -57,6 +58,9 @@ func (c *Config) Validate() error {
 	c.Flows.NAT.validate(&p)
 	if c.DNS.Timeout < minLookupTimeout || c.DNS.Timeout > maxLookupTimeout {
 		p.add("dns::timeout", c.DNS.Timeout, "use %s to %s, such as 5s", minLookupTimeout, maxLookupTimeout)
+	}
+	if !(c.Stages.MaxPerSecond >= minTimedPerSecond) || math.IsInf(c.Stages.MaxPerSecond, 0) {
+		p.add("stages::max_per_second", c.Stages.MaxPerSecond, "use %d or more, such as 50000", minTimedPerSecond)
 	}
 	validateRate(&p, "dns::events_per_second", c.DNS.EventsPerSecond, "the metrics but no log records")
 	c.HTTP.validate(&p)

@@ -13,9 +13,10 @@ type Config struct {
 	Resets      Events
 	Retransmits Events
 	Payload     Payload
-	Stages      bool // how long packets take on their way through the kernel, and sockets wait
-	Exemplars   bool // of the stages: tells of the longest times one by one, with their connections
-	Slow        Slow // of the stages and waits
+	Stages      bool    // how long packets take on their way through the kernel, and sockets wait
+	StageRate   float64 // packets that are timed on each CPU in a second: stage_allowed() in bpf/stage_cpu.h; 0: all
+	Exemplars   bool    // of the stages: tells of the longest times one by one, with their connections
+	Slow        Slow    // of the stages and waits
 	Counters    Counters
 	Datagrams   Datagrams
 	NAT         []string // network namespaces whose table of connections tells of translated destinations: "self" or a path

@@ -3,7 +3,10 @@
 package probe
 
 import (
+	"math"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
@@ -28,6 +31,15 @@ func (c Config) withDefaults() Config {
 		c.Payload.CaptureBytes = 4096
 	}
 	return c
+}
+
+// tick is the period of the kernel's timer (CONFIG_HZ), which is the resolution of its coarse clocks.
+func tick() time.Duration {
+	var resolution unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &resolution); err != nil || resolution.Nano() <= 0 {
+		return 10 * time.Millisecond // the longest that there is
+	}
+	return time.Duration(resolution.Nano())
 }
 
 // failedPerSecond bounds the logs of failed connects; their number is exact whatever it is.
@@ -68,6 +80,11 @@ func (c Config) addLimits(constants map[string]any) {
 	constants["slow_threshold_ns"] = slow
 	if c.Exemplars {
 		constants["stage_told_ns"] = uint64(c.CollectionInterval)
+	}
+	if c.StageRate > 0 {
+		constants["stage_allowance"] = uint32(min(max(c.StageRate*stageWindow.Seconds(), 1), math.MaxUint32))
+		constants["stage_window_ticks"] = uint64(stageWindow / tick())
+		constants["stage_tick_ns"] = uint64(tick())
 	}
 	constants["slow_stack"] = boolean(c.Slow.Stack)
 	constants["limit_interval_ns"] = interval

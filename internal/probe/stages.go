@@ -3,8 +3,10 @@
 package probe
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -12,6 +14,9 @@ import (
 	"github.com/ebpfnet/ebpfnetreceiver/bpf"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
+
+// stageWindow is for how long a CPU's allowance of packets to time lasts: a whole number of ticks at 100 Hz and more.
+const stageWindow = 20 * time.Millisecond
 
 const (
 	stageOwners     = 256 // for whom the kernel's map has room: bpf/stages.h says what that costs
@@ -96,6 +101,7 @@ func stageEntries(cpus int) uint32 {
 // stageTable reads the times that the kernel counted, and keeps what the kernel needs for that.
 type stageTable struct {
 	blocks, losses *ebpf.Map
+	cpus           *ebpf.Map // nil: nothing that comes in packets is served
 	clock          *stageClock
 	stamps         int // socket for whose sake the kernel stamps packets as they arrive
 	last           map[wire.StageKey]*seenBlock
@@ -113,7 +119,7 @@ type seenBlock struct {
 // newStageTable makes ready what the programs need; nil where no stage is served.
 func newStageTable(l *loader) (*stageTable, error) {
 	t := &stageTable{
-		blocks: l.shared("stage_blocks"), losses: l.shared("stage_losses"),
+		blocks: l.shared("stage_blocks"), losses: l.shared("stage_losses"), cpus: l.shared("stage_cpus"),
 		stamps: -1, last: map[wire.StageKey]*seenBlock{},
 	}
 	if t.blocks == nil {
@@ -312,6 +318,41 @@ func (t *stageTable) readLosses(losses *wire.StageLosses) error {
 				}
 				index++
 			}
+		}
+	}
+	return t.readUntimed(losses)
+}
+
+// stageCPU is what a value of stage_cpus begins with.
+type stageCPU struct{ wire.StageUntimed }
+
+// UnmarshalBinary leaves out the rest of struct stage_cpu, which is of the kernel half alone.
+func (c *stageCPU) UnmarshalBinary(value []byte) error {
+	_, err := binary.Decode(value, binary.NativeEndian, &c.StageUntimed)
+	return err
+}
+
+// readUntimed adds what was beyond the rate to all stages that a packet then misses.
+func (t *stageTable) readUntimed(losses *wire.StageLosses) error {
+	if t.cpus == nil {
+		return nil
+	}
+	var perCPU []stageCPU
+	if err := t.cpus.Lookup(uint32(0), &perCPU); err != nil {
+		return err
+	}
+	for i := range perCPU {
+		n := &perCPU[i]
+		received, sent := &losses[wire.DirectionReceive], &losses[wire.DirectionTransmit]
+		received[wire.StageNICToTCP][wire.StageRate] += n.Received
+		received[wire.StageIP][wire.StageRate] += n.Received
+		received[wire.StageTCPToApp][wire.StageRate] += n.Read
+		sent[wire.StageSocket][wire.StageRate] += n.Offered
+		sent[wire.StageIP][wire.StageRate] += n.Queued
+		sent[wire.StageQdisc][wire.StageRate] += n.Driven
+		sent[wire.StageDriver][wire.StageRate] += n.Driven
+		for direction, of := range n.Netfilter {
+			losses[direction][wire.StageNetfilter][wire.StageRate] += of
 		}
 	}
 	return nil

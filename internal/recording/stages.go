@@ -15,6 +15,7 @@ const (
 	partSoftirqs
 	partSocketFlows
 	partCommands
+	partStageRates
 )
 
 func appendPart(b []byte, tag byte, body []byte) []byte {
@@ -41,6 +42,8 @@ func (d *decoder) parts(c *wire.Collection) {
 			decodeSocketFlows(&part, c)
 		case partCommands:
 			decodeCommands(&part, c)
+		case partStageRates:
+			eachStageLoss(c, wire.StageRate, wire.StageLossKinds, func(n *uint64) { *n = part.uvarint() })
 		default:
 			continue
 		}
@@ -61,14 +64,28 @@ func appendStages(b []byte, c *wire.Collection) []byte {
 		part = append(part, s.Direction, s.Stage)
 		part = appendHistogram(part, s.SumNs, s.First, s.Counts)
 	}
-	for _, stages := range c.Stats.Stages {
-		for _, losses := range stages {
-			for _, n := range losses {
-				part = binary.AppendUvarint(part, n)
+	eachStageLoss(c, 0, wire.StageRate, func(n *uint64) { part = binary.AppendUvarint(part, *n) })
+	b = appendPart(b, partStages, part)
+	part, any := part[:0], false
+	eachStageLoss(c, wire.StageRate, wire.StageLossKinds, func(n *uint64) {
+		part, any = binary.AppendUvarint(part, *n), any || *n != 0
+	})
+	if !any {
+		return b
+	}
+	return appendPart(b, partStageRates, part)
+}
+
+// eachStageLoss calls do with the number of each direction's and stage's losses of the kinds from first to below end:
+// those from StageRate on are newer than partStages, which has no room for more.
+func eachStageLoss(c *wire.Collection, first, end int, do func(n *uint64)) {
+	for i := range c.Stats.Stages {
+		for j := range c.Stats.Stages[i] {
+			for k := first; k < end; k++ {
+				do(&c.Stats.Stages[i][j][k])
 			}
 		}
 	}
-	return appendPart(b, partStages, part)
 }
 
 func decodeStages(d *decoder, c *wire.Collection) {
@@ -82,13 +99,7 @@ func decodeStages(d *decoder, c *wire.Collection) {
 		s.SumNs, s.First, s.Counts = d.histogram()
 		c.Stages = append(c.Stages, s)
 	}
-	for i := range c.Stats.Stages {
-		for j := range c.Stats.Stages[i] {
-			for k := range c.Stats.Stages[i][j] {
-				c.Stats.Stages[i][j][k] = d.uvarint()
-			}
-		}
-	}
+	eachStageLoss(c, 0, wire.StageRate, func(n *uint64) { *n = d.uvarint() })
 }
 
 func appendHistogram(b []byte, sumNs uint64, first uint32, counts []uint32) []byte {

@@ -119,7 +119,8 @@ const (
 	StageClock       = 1
 	StageInterrupted = 2
 	StageFolded      = 3
-	StageLossKinds   = 4
+	StageRate        = 4
+	StageLossKinds   = 5
 )
 
 // Values of enum task_flags of bpf/wire.h.
@@ -453,6 +454,20 @@ type StageTold struct {
 
 // StageToldSize is the size of struct stage_told in the kernel, in bytes.
 const StageToldSize = 16
+
+// StageUntimed is struct stage_untimed of bpf/wire.h.
+type StageUntimed struct {
+	_         structs.HostLayout
+	Received  uint64
+	Read      uint64
+	Offered   uint64
+	Queued    uint64
+	Driven    uint64
+	Netfilter [3]uint64
+}
+
+// StageUntimedSize is the size of struct stage_untimed in the kernel, in bytes.
+const StageUntimedSize = 64
 
 // TaskRecord is struct task_record of bpf/wire.h.
 type TaskRecord struct {

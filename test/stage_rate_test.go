@@ -1,0 +1,107 @@
+//go:build linux && (amd64 || arm64)
+
+package kerneltest
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
+)
+
+// fewTimed is what the least rate that is accepted comes to: 20 in each window.
+const fewTimed = 1000
+
+func TestPacketsBeyondTheRateAreLeftOutAndCounted(t *testing.T) {
+	const exchanges = 2000
+	n := newNetwork(t)
+	p := n.connect(n.server.listen("tcp4", n.server.at4(7830)))
+	config := (&network{client: n.server, server: n.server}).settings()
+	config.Probe.Stages, config.Probe.StageRate = true, fewTimed
+	received := func() int { return int(tcpInfo(t, p.server).Segs_in) }
+	earlier := received()
+	o := observe(t, config)
+	before, buffer := received(), make([]byte, 1)
+	for range exchanges {
+		for _, way := range [][2]*net.TCPConn{{p.client, p.server}, {p.server, p.client}} {
+			_, err := way[0].Write(buffer)
+			require.NoError(t, err)
+			_, err = way[1].Read(buffer)
+			require.NoError(t, err)
+		}
+	}
+	segments := received() - before
+	o.stop()
+	mostSegments := received() - earlier // acknowledgments may come a little later
+
+	stages := o.stages()
+	for _, of := range []struct {
+		name             string
+		direction, stage int
+		least, most      int
+	}{
+		{"receive nic_to_tcp", wire.DirectionReceive, wire.StageNICToTCP, segments, mostSegments},
+		{"receive ip", wire.DirectionReceive, wire.StageIP, segments, mostSegments},
+		{"receive tcp_to_app", wire.DirectionReceive, wire.StageTCPToApp, exchanges, exchanges},
+		{"transmit socket", wire.DirectionTransmit, wire.StageSocket, exchanges, exchanges},
+		{"transmit ip", wire.DirectionTransmit, wire.StageIP, exchanges, exchanges},
+	} {
+		if of.name == "transmit socket" && !o.serves("stages.socket") {
+			continue
+		}
+		timed, losses := int(stages[of.name].count), o.engine.Stats().Kernel.Stages[of.direction][of.stage]
+		t.Logf("%-20s %5d of %d timed, left out %v", of.name, timed, of.most, losses)
+		assert.Positive(t, timed+int(losses[wire.StageNoStamp]), of.name) // it takes a while until packets are stamped
+		assert.Positive(t, losses[wire.StageRate], of.name)
+		all := timed
+		for _, left := range losses {
+			all += int(left)
+		}
+		assert.LessOrEqual(t, all, of.most, of.name)
+		assert.GreaterOrEqual(t, all+int(o.skipped()), of.least, of.name)
+	}
+	for name, stage := range map[string]int{"transmit qdisc": wire.StageQdisc, "transmit driver": wire.StageDriver} {
+		left := o.engine.Stats().Kernel.Stages[wire.DirectionTransmit][stage][wire.StageRate]
+		assert.GreaterOrEqual(t, left+stages[name].count+o.skipped(), uint64(exchanges), name)
+		assert.Positive(t, stages[name].count, name)
+	}
+}
+
+func TestWhatIsSlowIsToldOfWhetherItIsTimedOrNot(t *testing.T) {
+	const delay, connections, rounds = 80 * time.Millisecond, 64, 3
+	n := newNetwork(t)
+	n.client.queue("netem delay 80ms limit 10000")
+	var pairs []pair
+	for i := range connections {
+		pairs = append(pairs, n.connect(n.server.listen("tcp4", n.server.at4(uint16(7840+i)))))
+	}
+	config := (&network{client: n.client, server: n.client}).settings()
+	config.Probe.Stages, config.Probe.StageRate = true, fewTimed
+	config.Probe.Slow = probe.Slow{Stage: delay / 2, PerSecond: unlimited}
+	o := observe(t, config)
+	for range rounds {
+		for _, p := range pairs {
+			_, err := p.client.Write([]byte{1})
+			require.NoError(t, err)
+		}
+		for _, p := range pairs {
+			_, err := p.server.Read(make([]byte, 1))
+			require.NoError(t, err)
+		}
+	}
+	o.stop()
+	timed := o.stages()["transmit qdisc"].count
+	assert.Less(t, timed, uint64(connections*rounds))
+	events := o.events("network.stage.slow", "network.stage.name", "qdisc", "network.transport", "tcp")
+	for _, event := range events {
+		took, _ := event.Attributes().Get("network.slow.duration")
+		assert.GreaterOrEqual(t, took.Double(), (delay - delay/20).Seconds())
+	}
+	// The last may arrive before its sender is done with it.
+	assert.GreaterOrEqual(t, len(events)+int(o.skipped()), connections*rounds-1)
+}
