@@ -92,7 +92,7 @@ type StagesConfig struct {
 	MaxPerSecond float64 `mapstructure:"max_per_second"`
 }
 
-// SlowConfig is what is reported one by one because it took long. It needs stages; the histograms count all.
+// SlowConfig is what is reported one by one because it took long. It needs stages.
 type SlowConfig struct {
 	Enabled bool `mapstructure:"enabled"`
 	// What takes longer is reported; 0: nothing of this kind is.
