@@ -146,7 +146,7 @@ func TestASlowStageIsToldOf(t *testing.T) {
 		assert.GreaterOrEqual(t, took.Double(), slow.Seconds())
 		port, _ := event.Attributes().Get("destination.port")
 		assert.EqualValues(t, 7813, port.Int())
-		assert.Contains(t, event.Body().Str(), "slow qdisc, ")
+		assert.Contains(t, event.Body().Str(), "slow stage qdisc, ")
 	}
 	count, _ := o.distribution("network.stage.duration")
 	assert.Greater(t, count, uint64(len(events)))

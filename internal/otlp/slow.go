@@ -37,7 +37,7 @@ func (l *Logs) Slow(event *wire.SlowEvent, c *conn.Connection, link Link) {
 	if c == nil {
 		o = l.environment.Owners.Resolve(event.Owner, wire.Text(event.Comm), event.Header.TimeNs)
 	}
-	name, what := EventStageSlow, "slow "+StageName(event.Direction, event.Stage)
+	name, what := EventStageSlow, "slow stage "+StageName(event.Direction, event.Stage)
 	switch event.What {
 	case wire.SlowRead:
 		name, what = EventReadSlow, "slow read"

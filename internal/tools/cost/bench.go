@@ -21,6 +21,7 @@ import (
 const (
 	client = "ebpfnet-cost-c"
 	server = "ebpfnet-cost-s"
+	idle   = "ebpfnet-cost-i"
 	at     = "10.213.77.2:8080"
 )
 
@@ -82,6 +83,7 @@ func newBench(dir string, o options) (*bench, error) {
 	for _, arguments := range [][]string{
 		{"netns", "add", client},
 		{"netns", "add", server},
+		{"netns", "add", idle},
 		{"-n", client, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", server},
 		{"-n", client, "addr", "add", "10.213.77.1/24", "dev", "eth0"},
 		{"-n", server, "addr", "add", "10.213.77.2/24", "dev", "eth0"},
@@ -118,7 +120,7 @@ func (b *bench) close() {
 		_ = b.nginx.Process.Signal(os.Interrupt)
 		_ = b.nginx.Wait()
 	}
-	for _, namespace := range []string{client, server} {
+	for _, namespace := range []string{client, server, idle} {
 		_ = exec.Command("ip", "netns", "del", namespace).Run()
 	}
 	for _, group := range b.groups {

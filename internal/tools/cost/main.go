@@ -22,6 +22,7 @@ type mode struct {
 	name    string
 	config  string
 	signals []string
+	idle    bool // the load is out of scope
 }
 
 const (
@@ -32,6 +33,8 @@ const (
 var modes = []mode{
 	{name: "untraced"},
 	{name: "empty"}, // programs that do nothing at the hooks of all that is on by default
+	// All is on, for a namespace in which nothing happens.
+	{name: "idle", config: "http: {spans: {per_second: 1000000}}", signals: []string{"metrics", "logs", "traces"}, idle: true},
 	{name: "events", config: events + "\n    http: {enabled: false}\n    " + off, signals: []string{"metrics", "logs"}},
 	{name: "stages", config: events + "\n    http: {enabled: false}\n    flows: {enabled: false}\n    dns: {enabled: false}",
 		signals: []string{"metrics", "logs"}},

@@ -23,7 +23,7 @@ import (
 const collectorConfig = `
 receivers:
   ebpf_net:
-    scope: {network_namespaces: [/var/run/netns/%s, /var/run/netns/%s]}
+    scope: {network_namespaces: [%s]}
     %s
 exporters:
   debug: {verbosity: basic, sampling_initial: 1, sampling_thereafter: 1000000}
@@ -45,7 +45,11 @@ func (b *bench) trace(s *subject) (stop func(), err error) {
 		fmt.Fprintf(&pipelines, "    %s: {receivers: [ebpf_net], exporters: [debug]}\n", signal)
 	}
 	config := filepath.Join(b.dir, "collector.yaml")
-	text := fmt.Appendf(nil, collectorConfig, client, server, s.config, pipelines.String())
+	scope := "/var/run/netns/" + client + ", /var/run/netns/" + server
+	if s.idle {
+		scope = "/var/run/netns/" + idle
+	}
+	text := fmt.Appendf(nil, collectorConfig, scope, s.config, pipelines.String())
 	if err := os.WriteFile(config, text, 0o600); err != nil {
 		return nil, err
 	}
