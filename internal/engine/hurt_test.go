@@ -11,6 +11,7 @@ import (
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/l7"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/otlp"
+	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
 // On 6.12 and 5.10 alike: packets of answers were dropped on their way out of the server.
@@ -162,4 +163,29 @@ func allMetrics(in pmetric.Metrics) (all []pmetric.Metric) {
 		}
 	}
 	return all
+}
+
+// A reader that is late may close its connection as soon as it has read all, before its slow reads are told of.
+func TestWhatIsSlowOnAConnectionThatClosesCarriesItsTrace(t *testing.T) {
+	got := &collected{}
+	s := serve(got.sink())
+	s.request.Header.TimeNs, s.answer.Header.TimeNs = 2e9, 4e9
+	s.Payload(&s.request, s.requestData)
+	s.Slow(&wire.SlowEvent{
+		Header: wire.RecordHeader{TimeNs: 3e9, Kind: wire.RecordSlow}, ConnID: 1, What: wire.SlowWrite, DurationNs: 5e8,
+	})
+	s.Payload(&s.answer, s.answerData[:s.answer.Captured])
+	s.Conn(&wire.ConnRecord{
+		Header: wire.RecordHeader{TimeNs: 5e9, Kind: wire.RecordConnClose}, ID: 1, Owner: wire.OwnerRef{Netns: 1, TGID: 80},
+		OpenedNs: 1e9, EstablishedNs: 1e9, State: 7, Role: wire.RoleServer, Flags: wire.ConnEstablished | wire.ConnSequences,
+		FirstReceived: 100, FirstSent: 200, BytesReceived: uint64(len(s.requestData)), BytesSent: uint64(len(s.answerData)),
+	})
+	s.Flush(6e9)
+	s.close()
+	require.Equal(t, 1, got.traces.SpanCount())
+	span := got.traces.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0)
+	require.Equal(t, 1, got.logs.LogRecordCount())
+	record := got.logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0)
+	assert.Equal(t, span.SpanID(), record.SpanID())
+	assert.Equal(t, span.TraceID(), record.TraceID())
 }

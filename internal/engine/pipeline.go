@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"go.opentelemetry.io/collector/pdata/pmetric"
@@ -116,6 +117,7 @@ func (p *pipeline) Conn(record *wire.ConnRecord) {
 			return
 		}
 		p.calls.Close(record.ID, record.Header.TimeNs, otlp.CloseError(record))
+		p.tellWaitingOf(record.ID)
 		p.times.forget(record.ID)
 		p.longest.forget(record.ID)
 	}
@@ -207,6 +209,18 @@ func (p *pipeline) tellWaiting() {
 		p.tellSlow(&event.SlowEvent, c, link)
 	}
 	p.slow = waiting
+}
+
+// tellWaitingOf tells of those of a connection that is gone, before its calls are forgotten.
+func (p *pipeline) tellWaitingOf(connID uint64) {
+	p.slow = slices.DeleteFunc(p.slow, func(event slowEvent) bool {
+		if event.ConnID != connID {
+			return false
+		}
+		c, _ := p.table.Get(connID)
+		p.tellSlow(&event.SlowEvent, c, p.slowed(&event.SlowEvent, c))
+		return true
+	})
 }
 
 func (p *pipeline) tellSlow(event *wire.SlowEvent, c *conn.Connection, link otlp.Link) {
