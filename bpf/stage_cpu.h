@@ -42,11 +42,11 @@ struct in_netfilter {
 /* What is under way on a CPU: the last packet at each of these places. */
 struct stage_cpu {
 	struct stage_untimed untimed;
-	struct stage_turn turn[3]; /* by direction */
-	__u64 allowance;	   /* what is left of this window's */
-	__u64 window_ticks;	   /* when it began */
+	__u64 allowance;    /* what is left of this window's */
+	__u64 window_ticks; /* when it began */
 	__u64 window_ns;
-	struct sk_buff *received; /* given to the network stack */
+	struct stage_turn turn[3]; /* by direction */
+	struct sk_buff *received;  /* given to the network stack */
 	__u64 received_ns;
 	struct sk_buff *queued; /* handed to its device */
 	__u64 queued_ns;

@@ -10,7 +10,7 @@
  * that goes on. */
 static __always_inline void offered(struct sock *sk, const bool typed, bool again, __u64 *clock)
 {
-	if (!netns_in_scope(socket_netns(sk, typed)))
+	if (scope_netns_count && !netns_in_scope(socket_netns(sk, typed)))
 		return;
 	struct stage_socket *state = stage_socket(sk, typed);
 	struct stage_cpu *cpu = this_cpu();
@@ -196,19 +196,18 @@ static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_devi
 {
 	struct stage_key key = {};
 	struct stage_cpu *cpu = this_cpu();
-	__u32 netns = device_netns(device);
-	if (!cpu || !netns_in_scope(netns) || !stage_packet_in_scope(skb, netns))
+	if (!cpu || !device_in_scope(device) || !stage_packet_in_scope(skb))
 		return;
 	cpu->driver.skb = skb;
 	cpu->driver.device = device;
 	cpu->driver.since_ns = 0;
 	if (!stage_timed_last(cpu, DIRECTION_TRANSMIT, skb)) {
 		__u64 sent = send_time(skb, skb->sk);
-		if (sent && stage_may_be_slow(cpu, sent, 0) && stage_owner_of_packet(&key, skb, netns))
+		if (sent && stage_may_be_slow(cpu, sent, 0) && stage_owner_of_packet(&key, skb, device_netns(device)))
 			stage_slow_untimed(&key, skb->sk, DIRECTION_TRANSMIT, STAGE_QDISC, sent, 0);
 		return;
 	}
-	stage_owner_of_packet(&key, skb, netns);
+	stage_owner_of_packet(&key, skb, device_netns(device));
 	__u64 now = clock_now(clock);
 	cpu->driver.qdisc_ns = since_queued(cpu, skb, now);
 	cpu->driver.key = key;

@@ -20,7 +20,7 @@ SEC("tp_btf/netif_receive_skb")
 int BPF_PROG(stage_receive, struct sk_buff *skb)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !netns_in_scope(device_netns(skb->dev)))
+	if (!cpu || !device_in_scope(skb->dev))
 		return 0;
 	cpu->netfilter[DIRECTION_RECEIVE].skb = NULL;
 	cpu->received = NULL;
@@ -94,7 +94,7 @@ SEC("tp_btf/net_dev_queue")
 int BPF_PROG(stage_queue, struct sk_buff *skb)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !netns_in_scope(device_netns(skb->dev)))
+	if (!cpu || !device_in_scope(skb->dev))
 		return 0;
 	struct sock *sk = skb->sk;
 	__u64 sent = send_time(skb, sk);
@@ -155,7 +155,7 @@ int BPF_PROG(stage_xmit, struct sk_buff *skb, int rc, struct net_device *device)
 	struct at_driver *driver = &cpu->driver;
 	/* A device on top of another has its packets sent by that one: there they are counted. */
 	if (driver->skb != skb || driver->device != device) {
-		if (netns_in_scope(device_netns(device)))
+		if (device_in_scope(device))
 			stage_lost(DIRECTION_TRANSMIT, STAGE_DRIVER, STAGE_INTERRUPTED);
 		return 0;
 	}

@@ -90,6 +90,12 @@ static __always_inline __u32 device_netns(struct net_device *device)
 	return device->nd_net.net->ns.inum;
 }
 
+/* For the whole host nothing is loaded. */
+static __always_inline bool device_in_scope(struct net_device *device)
+{
+	return !scope_netns_count || netns_in_scope(device_netns(device));
+}
+
 /* The cgroup v2 of a full socket, followed by loads instead of helper calls where its type allows it. */
 static __always_inline struct cgroup *socket_cgroup_typed(struct sock *sk)
 {
@@ -102,9 +108,9 @@ static __always_inline struct cgroup *socket_cgroup_typed(struct sock *sk)
 /* For a packet that may not be timed: whose it is is asked for later. */
 static __always_inline bool stage_socket_in_scope(struct sock *sk)
 {
-	if (!netns_in_scope(socket_netns(sk, true)) || !socket_ports_in_scope(sk, true))
+	if (scope_netns_count && !netns_in_scope(socket_netns(sk, true)))
 		return false;
-	return !scope_cgroup_count || cgroup_in_scope(socket_cgroup(sk));
+	return socket_ports_in_scope(sk, true) && (!scope_cgroup_count || cgroup_in_scope(socket_cgroup(sk)));
 }
 
 /* The owner of a full socket; false: not in scope. */
@@ -139,12 +145,12 @@ static __always_inline bool stage_owner_of_packet(struct stage_key *key, struct 
 	return netns_in_scope(netns) && !scope_cgroup_count && !scope_include_count;
 }
 
-static __always_inline bool stage_packet_in_scope(struct sk_buff *skb, __u32 netns)
+static __always_inline bool stage_packet_in_scope(struct sk_buff *skb)
 {
 	struct sock *sk = skb->sk;
 	if (socket_is_full(sk))
 		return stage_socket_in_scope(sk);
-	return netns_in_scope(netns) && !scope_cgroup_count && !scope_include_count;
+	return !scope_cgroup_count && !scope_include_count;
 }
 
 /* What a TCP socket is asked about later. */
