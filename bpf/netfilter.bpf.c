@@ -51,7 +51,9 @@ static __always_inline int netfilter_enter(struct sk_buff *skb, struct nf_hook_s
 	if (!netfilter_owner(&key, skb, BPF_CORE_READ(state, net, ns.inum)))
 		return -1;
 	struct in_netfilter *netfilter = &cpu->netfilter[direction];
-	bool first = hook == NF_INET_LOCAL_OUT || hook == NF_INET_FORWARD;
+	/* Who comes in has been decided on by stages.bpf.c. */
+	bool first = hook == NF_INET_LOCAL_OUT || hook == NF_INET_FORWARD ||
+		     (hook == NF_INET_POST_ROUTING && netfilter->skb != skb);
 	if (!(first ? stage_decide(cpu, direction, skb) : stage_timed(cpu, direction, skb))) {
 		stage_untimed(&cpu->untimed.netfilter[direction]);
 		netfilter->skb = skb;

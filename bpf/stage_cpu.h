@@ -124,7 +124,8 @@ static __always_inline bool stage_timed(struct stage_cpu *cpu, __u32 direction, 
 	return stage_decide(cpu, direction, skb);
 }
 
-/* The same, by the last program: another packet may have this address next. */
+/* The same, by the last program: another packet may have this address next. Where none comes, the first decides anew.
+ */
 static __always_inline bool stage_timed_last(struct stage_cpu *cpu, __u32 direction, struct sk_buff *skb)
 {
 	bool timed = stage_timed(cpu, direction, skb);

@@ -98,8 +98,11 @@ int BPF_PROG(stage_queue, struct sk_buff *skb)
 		return 0;
 	struct sock *sk = skb->sk;
 	__u64 sent = send_time(skb, sk);
-	if (!stage_timed(cpu, DIRECTION_TRANSMIT, skb) &&
-	    !(cpu->resolving && resolving(cpu, bpf_ktime_get_ns()))) { /* what waited for a neighbor is rare */
+	/* Of a packet that did not pass netfilter what was decided is of another one, which had this address before. */
+	bool timed = cpu->netfilter[DIRECTION_TRANSMIT].skb == skb ? stage_timed(cpu, DIRECTION_TRANSMIT, skb)
+								   : stage_decide(cpu, DIRECTION_TRANSMIT, skb);
+	/* What waited for a neighbor is rare. */
+	if (!timed && !(cpu->resolving && resolving(cpu, bpf_ktime_get_ns()))) {
 		cpu->queued = NULL;
 		segment_queued_untimed(cpu, skb, sk, sent);
 		return 0;
@@ -109,6 +112,7 @@ int BPF_PROG(stage_queue, struct sk_buff *skb)
 		segment_queued(cpu, skb, sk, sent, now);
 	else if (resolving(cpu, now))
 		stage_lost(DIRECTION_TRANSMIT, STAGE_NEIGHBOR, STAGE_NO_STAMP);
+	cpu->netfilter[DIRECTION_TRANSMIT].skb = NULL;
 	cpu->queued = skb;
 	cpu->queued_ns = now; /* the time of this program is in the next stage: to read the clock again costs as much */
 	return 0;
