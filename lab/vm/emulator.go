@@ -12,17 +12,17 @@ import (
 	"strings"
 )
 
-// emulator is QEMU as Debian's packageSuite has it, whatever this machine has: emulations have faults, and all who
-// run the lab should meet the same. QEMU 7.2 loses processor flags behind cmpxchg16b, which ends kernels from 6.18 on
-// in their allocator.
+// emulator is QEMU as a Debian suite has it, whatever this machine has: emulations have faults, and all who run the
+// lab should meet the same.
 type emulator struct {
 	program string
 	loader  string // its dynamic linker: its libraries are not this machine's
 	root    string // where it is unpacked
 }
 
-func fetchEmulator(ctx context.Context, cache, mirrorURI string, m machine) (emulator, error) {
-	root, err := fetchPackages(ctx, filepath.Join(cache, "emulator"), runtime.GOARCH, runtime.GOARCH, mirrorURI, []string{m.pkg})
+func fetchEmulator(ctx context.Context, cache, mirrorURI, suite string, m machine) (emulator, error) {
+	root, err := fetchPackages(ctx, filepath.Join(cache, "emulator"), suite+"-"+runtime.GOARCH, runtime.GOARCH, mirrorURI, suite,
+		[]string{m.pkg})
 	if err != nil {
 		return emulator{}, err
 	}
@@ -31,17 +31,20 @@ func fetchEmulator(ctx context.Context, cache, mirrorURI string, m machine) (emu
 	if err != nil {
 		return e, fmt.Errorf("%w: remove %s to fetch it again", err, root)
 	}
-	e.loader = filepath.Join(root, usrMerged(interpreter))
-	if _, err := os.Stat(e.loader); err != nil {
-		return e, fmt.Errorf("%w: remove %s to fetch it again", err, root)
+	for _, name := range []string{usrMerged(interpreter), interpreter} {
+		e.loader = filepath.Join(root, name)
+		if _, err = os.Stat(e.loader); err == nil {
+			return e, nil
+		}
 	}
-	return e, nil
+	return e, fmt.Errorf("%w: remove %s to fetch it again", err, root)
 }
 
 // command runs the emulator with its own libraries, firmware and modules.
 func (e emulator) command(ctx context.Context, args ...string) *exec.Cmd {
 	libraries, _ := filepath.Glob(filepath.Join(e.root, "usr/lib/*-linux-gnu"))
-	own := []string{"--library-path", strings.Join(libraries, ":"), e.program}
+	unmerged, _ := filepath.Glob(filepath.Join(e.root, "lib/*-linux-gnu")) // before /lib was /usr/lib
+	own := []string{"--library-path", strings.Join(append(libraries, unmerged...), ":"), e.program}
 	for _, firmware := range []string{"qemu", "seabios"} {
 		own = append(own, "-L", filepath.Join(e.root, "usr/share", firmware))
 	}

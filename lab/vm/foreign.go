@@ -26,14 +26,12 @@ var programPackages = map[string]string{
 // fetchPrograms returns the root below which all of programPackages are unpacked with what they depend on.
 func fetchPrograms(ctx context.Context, cache, arch, mirrorURI string) (string, error) {
 	packages := slices.Compact(slices.Sorted(maps.Values(programPackages)))
-	return fetchPackages(ctx, filepath.Join(cache, arch), "programs", arch, mirrorURI, packages)
+	return fetchPackages(ctx, filepath.Join(cache, arch), "programs", arch, mirrorURI, "trixie", packages)
 }
 
-// packageSuite is where programs come from that this machine does not have, or not in this version.
-const packageSuite = "trixie"
-
-// fetchPackages returns a root below dir with packages and what they depend on. They are fetched if it is not there yet.
-func fetchPackages(ctx context.Context, dir, name, arch, mirrorURI string, packages []string) (string, error) {
+// fetchPackages returns a root below dir with packages of a suite and what they depend on. They are fetched if it is
+// not there yet.
+func fetchPackages(ctx context.Context, dir, name, arch, mirrorURI, suite string, packages []string) (string, error) {
 	// Named for what it holds: another list is another root.
 	dir = filepath.Join(dir, name+"+"+strings.Join(packages, "+"))
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
@@ -59,7 +57,7 @@ func fetchPackages(ctx context.Context, dir, name, arch, mirrorURI string, packa
 	if err := os.RemoveAll(work); err != nil {
 		return "", err
 	}
-	a, err := newApt(ctx, filepath.Join(work, "apt"), arch, m.sources([]string{packageSuite}))
+	a, err := newApt(ctx, filepath.Join(work, "apt"), arch, m.sources([]string{suite}))
 	if err != nil {
 		return "", err
 	}
