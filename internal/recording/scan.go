@@ -70,11 +70,14 @@ func newScanner(name string, r io.ReaderAt, size int64) (*scanner, error) {
 	return s, nil
 }
 
+// again is what to do about damage behind the header.
+const again = "; what came before was read, copy or record it again"
+
 // next reads a frame; its body is valid until the next call. io.EOF: the recording ended as it should.
 func (s *scanner) next() (frameType, []byte, error) {
 	s.at = s.offset
 	if s.offset >= s.size {
-		return 0, nil, s.fail(ErrTruncated, "the end mark is missing: its writer was killed or the copy is incomplete; what came before was read, copy or record it again")
+		return 0, nil, s.fail(ErrTruncated, "the end mark is missing: its writer was killed or the copy is incomplete"+again)
 	}
 	head := s.buffer[:frameHead]
 	if _, err := io.ReadFull(s.r, head); err != nil {
@@ -82,11 +85,11 @@ func (s *scanner) next() (frameType, []byte, error) {
 	}
 	kind, length := head[0], binary.LittleEndian.Uint32(head[1:])
 	if kind == 0 || kind >= frameLimit || length > maxBody {
-		return 0, nil, s.fail(ErrCorrupt, "no frame starts here; what came before was read, copy or record it again")
+		return 0, nil, s.fail(ErrCorrupt, "no frame starts here"+again)
 	}
 	// Nothing is allocated for a length that the file cannot hold.
 	if int64(length)+frameExtra > s.size-s.offset {
-		return 0, nil, s.fail(ErrTruncated, "the last frame is incomplete: its writer was killed or the copy is incomplete; what came before was read, copy or record it again")
+		return 0, nil, s.fail(ErrTruncated, "the last frame is incomplete: its writer was killed or the copy is incomplete"+again)
 	}
 	sum := crc32.Checksum(head, s.table)
 	if need := int(length) + 4; need > len(s.buffer) {
@@ -98,7 +101,7 @@ func (s *scanner) next() (frameType, []byte, error) {
 	}
 	body, want := body[:length:length], binary.LittleEndian.Uint32(body[length:])
 	if crc32.Update(sum, s.table, body) != want {
-		return 0, nil, s.fail(ErrCorrupt, "checksum of the frame does not match; what came before was read, copy or record it again")
+		return 0, nil, s.fail(ErrCorrupt, "checksum of the frame does not match"+again)
 	}
 	s.offset += int64(length) + frameExtra
 	if kind == frameEnd {
