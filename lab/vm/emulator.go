@@ -49,9 +49,8 @@ func (e emulator) command(ctx context.Context, args ...string) *exec.Cmd {
 		own = append(own, "-L", filepath.Join(e.root, "usr/share", firmware))
 	}
 	cmd := exec.CommandContext(ctx, e.loader, append(own, args...)...)
-	for _, library := range libraries {
-		cmd.Env = append(os.Environ(), "QEMU_MODULE_DIR="+filepath.Join(library, "qemu"))
-	}
+	modules, _ := filepath.Glob(filepath.Join(e.root, "usr/lib/*-linux-gnu/qemu"))
+	cmd.Env = append(os.Environ(), "QEMU_MODULE_DIR="+strings.Join(modules, ":"))
 	return cmd
 }
 

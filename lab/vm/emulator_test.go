@@ -23,7 +23,7 @@ func TestAProgramNamesItsDynamicLinker(t *testing.T) {
 func TestTheEmulatorRunsWithItsOwnLibrariesAndFirmware(t *testing.T) {
 	root := t.TempDir()
 	e := emulator{program: filepath.Join(root, "usr/bin/qemu-system-x86_64"), loader: "/bin/echo", root: root}
-	require.NoError(t, exec.Command("mkdir", "-p", filepath.Join(root, "usr/lib/x86_64-linux-gnu")).Run())
+	require.NoError(t, exec.Command("mkdir", "-p", filepath.Join(root, "usr/lib/x86_64-linux-gnu/qemu")).Run())
 	said, err := e.command(t.Context(), "-M", "pc").Output()
 	require.NoError(t, err)
 	libraries := filepath.Join(root, "usr/lib/x86_64-linux-gnu")
