@@ -86,9 +86,9 @@ type ConnectionsConfig struct {
 // StagesConfig is where packets spend their time on the way between application and wire.
 type StagesConfig struct {
 	Enabled bool `mapstructure:"enabled"`
-	// MaxPerSecond bounds the packets that are timed on each CPU, once in each direction and once by their reader.
-	// What is beyond is left out of the histograms and counted. It bounds what stages cost: 0.1 µs for each packet and
-	// program. At least 1000.
+	// MaxPerSecond bounds what is timed on each CPU: packets that come, packets that go, and calls that read or offer
+	// bytes. What is beyond is left out of the histograms and counted. It bounds what stages cost, some 0.1 µs for each.
+	// At least 1000.
 	MaxPerSecond float64 `mapstructure:"max_per_second"`
 }
 
@@ -271,7 +271,7 @@ const defaultSlow = 100 * time.Millisecond
 //     frequent of the three events.
 //   - 50 events per second and kind are enough to see what is wrong and bound what a flood of drops costs.
 //   - 4096 captured bytes hold the head of nearly all requests, and 8 MiB of ring buffer some 2000 of them.
-//   - 50000 timed packets a second are what 8000 requests make on a CPU, and a half percent of it.
+//   - 50000 timed packets and calls a second are what 12500 small requests make at one end, and under a percent of a CPU.
 //   - The skipped interfaces are the host's ends of pods' links, as network plugins name them: there may be
 //     hundreds, each for as long as a pod lives, and the pods' own ends tell the same.
 //   - The join networks are the private ranges (RFC 1918, RFC 4193) and loopback: peers there are likely to
