@@ -55,7 +55,7 @@ int BPF_PROG(on_sendmsg, struct sock *sk, struct msghdr *msg, struct sk_buff *ta
 	if (with_payload)
 		send_started(sk, false, &clock, true);
 	if (with_stages_socket)
-		offered(sk, true, !(msg->msg_flags & MSG_DONTWAIT), &clock);
+		offered(sk, true, true, !(msg->msg_flags & MSG_DONTWAIT), &clock);
 	return 0;
 }
 
@@ -68,7 +68,7 @@ int BPF_PROG(on_sendmsg_entry, struct sock *sk)
 	if (with_payload)
 		send_started(sk, true, &clock, true);
 	if (with_stages_socket)
-		offered(sk, true, false, &clock);
+		offered(sk, true, false, false, &clock);
 	return 0;
 }
 

@@ -36,8 +36,10 @@ static __always_inline void segment_untimed(struct stage_cpu *cpu, struct sock *
 	__u64 *offset = bpf_map_lookup_elem(&stage_clock, &zero);
 	netfilter_share(cpu, skb, DIRECTION_RECEIVE);
 	stage_untimed(&cpu->untimed.received);
-	if (offset && skb->tstamp && stage_may_be_slow(cpu, skb->tstamp, *offset) && stage_owner_of_socket(&key, sk))
-		stage_slow_untimed(&key, sk, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, skb->tstamp, *offset);
+	if (!offset || !skb->tstamp || !stage_may_be_slow(cpu, skb->tstamp, *offset))
+		return;
+	stage_owner_of_socket(&key, sk);
+	stage_slow_untimed(&key, sk, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, skb->tstamp, *offset);
 }
 
 /* Segments of established connections, before TCP looks at them. */

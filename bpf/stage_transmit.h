@@ -7,8 +7,8 @@
 #include "stage_cpu.h"
 
 /* The application offers bytes to TCP. One at a time is followed until it is sent. `again`: it may be the same call
- * that goes on. */
-static __always_inline void offered(struct sock *sk, const bool typed, bool again, __u64 *clock)
+ * that goes on. `alone`: at the tracepoint (stage_untimed_alone). */
+static __always_inline void offered(struct sock *sk, const bool typed, const bool alone, bool again, __u64 *clock)
 {
 	if (scope_netns_count && !netns_in_scope(socket_netns(sk, typed)))
 		return;
@@ -18,7 +18,10 @@ static __always_inline void offered(struct sock *sk, const bool typed, bool agai
 		return;
 	/* What is followed already is followed to its end. */
 	if (!state->offered_ns && !stage_allowed(cpu)) {
-		stage_untimed(&cpu->untimed.offered);
+		if (alone)
+			stage_untimed_alone(&cpu->untimed.offered);
+		else
+			stage_untimed(&cpu->untimed.offered);
 		return;
 	}
 	struct tcp_sock *tp = typed ? bpf_skc_to_tcp_sock(sk) : (struct tcp_sock *)sk;
@@ -109,8 +112,9 @@ static __always_inline void segment_queued(struct stage_cpu *cpu, struct sk_buff
 {
 	struct stage_key key = {};
 	__u64 netfilter = netfilter_share(cpu, skb, DIRECTION_TRANSMIT);
-	if (!stage_owner_of_socket(&key, sk))
+	if (!stage_socket_in_scope(sk))
 		return;
+	stage_owner_of_socket(&key, sk);
 	if (resolving(cpu, now)) {
 		stage_add_packet(stage_block(&key, DIRECTION_TRANSMIT), &key, DIRECTION_TRANSMIT, STAGE_NEIGHBOR, sk,
 				 skb, now - sent, now);
@@ -152,11 +156,13 @@ static __always_inline void segment_queued_untimed(struct stage_cpu *cpu, struct
 		return;
 	if (state->burst_ns != sent) {
 		state->burst_ns = sent;
-		stage_untimed(&cpu->untimed.queued);
+		stage_untimed_alone(&cpu->untimed.queued);
 	}
 	/* What TCP noted in the packet tells: no clock is read. */
-	if (state->offered_ns && stage_owner_of_socket(&key, sk))
-		socket_sent(stage_block(&key, DIRECTION_TRANSMIT), &key, state, skb, sk, sent);
+	if (!state->offered_ns)
+		return;
+	stage_owner_of_socket(&key, sk);
+	socket_sent(stage_block(&key, DIRECTION_TRANSMIT), &key, state, skb, sk, sent);
 }
 
 /* How long a packet that goes to the driver now was with the queueing discipline: exactly where it is the last
@@ -203,11 +209,13 @@ static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_devi
 	cpu->driver.since_ns = 0;
 	if (!stage_timed_last(cpu, DIRECTION_TRANSMIT, skb)) {
 		__u64 sent = send_time(skb, skb->sk);
-		if (sent && stage_may_be_slow(cpu, sent, 0) && stage_owner_of_packet(&key, skb, device_netns(device)))
-			stage_slow_untimed(&key, skb->sk, DIRECTION_TRANSMIT, STAGE_QDISC, sent, 0);
+		if (!sent || !stage_may_be_slow(cpu, sent, 0))
+			return;
+		stage_owner_of_packet(&key, skb, device);
+		stage_slow_untimed(&key, skb->sk, DIRECTION_TRANSMIT, STAGE_QDISC, sent, 0);
 		return;
 	}
-	stage_owner_of_packet(&key, skb, device_netns(device));
+	stage_owner_of_packet(&key, skb, device);
 	__u64 now = clock_now(clock);
 	cpu->driver.qdisc_ns = since_queued(cpu, skb, now);
 	cpu->driver.key = key;

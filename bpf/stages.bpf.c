@@ -50,7 +50,7 @@ int BPF_PROG(stage_copy, struct sk_buff *skb)
 	if (!cpu || !socket_is_full(sk) || !socket_is_tcp(sk, true) || !stage_socket_in_scope(sk))
 		return 0;
 	if (!stage_allowed(cpu)) {
-		stage_untimed(&cpu->untimed.read);
+		stage_untimed_alone(&cpu->untimed.read);
 		return 0;
 	}
 	stage_owner_of_socket(&key, sk);
@@ -70,7 +70,7 @@ SEC("tp_btf/tcp_sendmsg_locked")
 int BPF_PROG(stage_offered_traced, struct sock *sk, struct msghdr *msg)
 {
 	__u64 clock = 0;
-	offered(sk, true, !(msg->msg_flags & MSG_DONTWAIT), &clock);
+	offered(sk, true, true, !(msg->msg_flags & MSG_DONTWAIT), &clock);
 	return 0;
 }
 
@@ -78,7 +78,7 @@ SEC("fentry/tcp_sendmsg_locked")
 int BPF_PROG(stage_offered_entry, struct sock *sk)
 {
 	__u64 clock = 0;
-	offered(sk, true, false, &clock);
+	offered(sk, true, false, false, &clock);
 	return 0;
 }
 
@@ -86,7 +86,7 @@ SEC("kprobe/tcp_sendmsg_locked")
 int BPF_KPROBE(stage_offered_probe, struct sock *sk)
 {
 	__u64 clock = 0;
-	offered(sk, false, false, &clock);
+	offered(sk, false, false, false, &clock);
 	return 0;
 }
 
@@ -167,7 +167,7 @@ int BPF_PROG(stage_xmit, struct sk_buff *skb, int rc, struct net_device *device)
 	if (rc >= NET_XMIT_MASK) /* it goes back to the queue */
 		return 0;
 	if (!driver->since_ns) {
-		stage_untimed(&cpu->untimed.driven);
+		stage_untimed_alone(&cpu->untimed.driven);
 		return 0;
 	}
 	__u64 now = bpf_ktime_get_ns();

@@ -105,7 +105,7 @@ static __always_inline struct cgroup *socket_cgroup_typed(struct sock *sk)
 	return NULL;
 }
 
-/* For a packet that may not be timed: whose it is is asked for later. */
+/* Whose it is is asked for later: not each is timed. */
 static __always_inline bool stage_socket_in_scope(struct sock *sk)
 {
 	if (scope_netns_count && !netns_in_scope(socket_netns(sk, true)))
@@ -113,21 +113,18 @@ static __always_inline bool stage_socket_in_scope(struct sock *sk)
 	return socket_ports_in_scope(sk, true) && (!scope_cgroup_count || cgroup_in_scope(socket_cgroup(sk)));
 }
 
-/* The owner of a full socket; false: not in scope. */
-static __always_inline bool stage_owner_of_socket(struct stage_key *key, struct sock *sk)
+/* The owner of a full socket that is in scope. */
+static __always_inline void stage_owner_of_socket(struct stage_key *key, struct sock *sk)
 {
 	key->netns = socket_netns(sk, true);
-	if (!netns_in_scope(key->netns) || !socket_ports_in_scope(sk, true))
-		return false;
 	struct cgroup *typed = socket_cgroup_typed(sk);
 	if (typed) {
 		key->cgroup_id = typed->kn->id;
-		return !scope_cgroup_count || cgroup_in_scope(typed);
+		return;
 	}
 	struct cgroup *cgroup = socket_cgroup(sk);
 	if (cgroup)
 		key->cgroup_id = BPF_CORE_READ(cgroup, kn, id);
-	return cgroup_in_scope(cgroup);
 }
 
 static __always_inline bool socket_is_full(struct sock *sk)
@@ -135,22 +132,23 @@ static __always_inline bool socket_is_full(struct sock *sk)
 	return sk && state_is_full(sk->__sk_common.skc_state);
 }
 
-/* The owner of a packet at a device: that of its socket, else nobody but the device's namespace. */
-static __always_inline bool stage_owner_of_packet(struct stage_key *key, struct sk_buff *skb, __u32 netns)
-{
-	struct sock *sk = skb->sk;
-	if (socket_is_full(sk))
-		return stage_owner_of_socket(key, sk);
-	key->netns = netns;
-	return netns_in_scope(netns) && !scope_cgroup_count && !scope_include_count;
-}
-
+/* For a packet at a device in scope. */
 static __always_inline bool stage_packet_in_scope(struct sk_buff *skb)
 {
 	struct sock *sk = skb->sk;
 	if (socket_is_full(sk))
 		return stage_socket_in_scope(sk);
 	return !scope_cgroup_count && !scope_include_count;
+}
+
+/* The owner of such a packet: that of its socket, else nobody but the device's namespace. */
+static __always_inline void stage_owner_of_packet(struct stage_key *key, struct sk_buff *skb, struct net_device *device)
+{
+	struct sock *sk = skb->sk;
+	if (socket_is_full(sk))
+		stage_owner_of_socket(key, sk);
+	else
+		key->netns = device_netns(device);
 }
 
 /* What a TCP socket is asked about later. */
