@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// collectorConfig: the settings of the receiver, and where to send the three signals.
+// collectorConfig: the settings of the receiver, where to send the three signals, and the collector's own metrics.
 const collectorConfig = `receivers:
   ebpf_net:
     collection_interval: 5s
@@ -24,12 +24,21 @@ exporters:
     compression: none
 service:
   telemetry:
-    metrics: {level: none}
+    metrics: %s
   pipelines:
     metrics: &pipeline {receivers: [ebpf_net], exporters: [otlp_http]}
     logs: *pipeline
     traces: *pipeline
 `
+
+// noMetrics: of its own.
+const noMetrics = "{level: none}"
+
+// ownMetrics is short of interval: what is counted at the end is not sent any more when the receiver has stopped.
+func ownMetrics(endpoint string) string {
+	return fmt.Sprintf("{level: basic, readers: [{periodic: {interval: 1000, exporter: "+
+		"{otlp: {protocol: http/protobuf, endpoint: %q}}}}]}", endpoint+ownMetricsPath)
+}
 
 // collector is the built collector; its log is in a file.
 type collector struct {
@@ -55,9 +64,9 @@ func built() error {
 	return nil
 }
 
-func startCollector(dir, settings, endpoint string, undo *cleanup) (*collector, error) {
+func startCollector(dir, settings, endpoint, metrics string, undo *cleanup) (*collector, error) {
 	config := filepath.Join(dir, "collector.yaml")
-	if err := os.WriteFile(config, fmt.Appendf(nil, collectorConfig, settings, endpoint), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, collectorConfig, settings, endpoint, metrics), 0o600); err != nil {
 		return nil, err
 	}
 	c := &collector{

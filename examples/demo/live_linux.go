@@ -51,7 +51,7 @@ func (d *demo) live(ctx, patience context.Context) error {
 		d.flags.duration = cmp.Or(d.flags.duration, recordingLength)
 		settings += fmt.Sprintf("\n    record: {path: %s}", d.rawRecording())
 	}
-	watcher, err := startCollector(d.dir, settings, back.url, &d.undo)
+	watcher, err := startCollector(d.dir, settings, back.url, ownMetrics(back.url), &d.undo)
 	if err != nil {
 		return err
 	}
@@ -95,6 +95,9 @@ func (d *demo) follow(batches <-chan batch) (last time.Time) {
 				return last
 			}
 			d.batch(b)
+			if b.own != nil {
+				continue
+			}
 			last = b.at
 			if b.metrics != nil {
 				whole = time.After(collectionSpread)

@@ -18,13 +18,17 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 )
 
-// batch is one export request: one of the three signals, and the time of its newest part.
+// batch is one export request: one of the three signals, and the time of its newest part; or the collector's own metrics.
 type batch struct {
 	at      time.Time
 	metrics *pmetric.Metrics
 	logs    *plog.Logs
 	traces  *ptrace.Traces
+	own     *pmetric.Metrics
 }
+
+// ownMetricsPath is where the collector sends its own metrics.
+const ownMetricsPath = "/own/v1/metrics"
 
 // maxRequest is far above what the demo's collector sends at once.
 const maxRequest = 64 << 20
@@ -61,6 +65,12 @@ func listen() (*backend, error) {
 		err := request.UnmarshalProto(body)
 		traces := request.Traces()
 		return batch{at: newestSpan(traces), traces: &traces}, err
+	}))
+	mux.HandleFunc("POST "+ownMetricsPath, b.handle(func(body []byte) (batch, error) {
+		request := pmetricotlp.NewExportRequest()
+		err := request.UnmarshalProto(body)
+		metrics := request.Metrics()
+		return batch{own: &metrics}, err
 	}))
 	b.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go b.server.Serve(listener)

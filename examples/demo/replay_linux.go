@@ -74,7 +74,7 @@ func (d *demo) readRecording(ctx context.Context) (batches []batch, log string, 
 	if err != nil {
 		return nil, "", err
 	}
-	watcher, err := startCollector(d.dir, "    replay: {path: "+path+"}", back.url, &d.undo)
+	watcher, err := startCollector(d.dir, "    replay: {path: "+path+"}", back.url, noMetrics, &d.undo)
 	if err != nil {
 		return nil, "", err
 	}

@@ -99,6 +99,26 @@ func (v *view) compare(w *witness) []comparison {
 	return all
 }
 
+// leftOut is what is missing above, by the collector's own account. A replay has none.
+func (v *view) leftOut() []comparison {
+	if len(v.own.series) == 0 {
+		return nil
+	}
+	missing := map[string]int64{}
+	for program, n := range v.own.by("otelcol_ebpf_net_program_misses", "", "program") {
+		missing["runs of "+program] = n
+	}
+	for kind, n := range v.own.by("otelcol_ebpf_net_records", "", "outcome", "kind") {
+		if record, lost := strings.CutPrefix(kind, "lost "); lost {
+			missing["records of "+record] = n
+		}
+	}
+	for limit, n := range v.own.by("otelcol_ebpf_net_limits", "", "limit") {
+		missing["beyond the limit of "+limit] = n
+	}
+	return []comparison{{"left out, says the collector of itself", sum(missing), "nothing is left out", 0, frequencies(missing)}}
+}
+
 // drops tells the drops that the demo brought about from others. The names are those of kernels with drop
 // reasons; in lower case the functions of those without.
 func (v *view) drops() (onPurpose, noSocket int64, others map[string]int64) {
@@ -155,7 +175,7 @@ func (v *view) sameRequests(w *witness) (same int64, different string) {
 // report writes the comparison.
 func (v *view) report(w *witness) {
 	rows := [][]string{{"", "collected", "", "independent", "says"}}
-	for _, c := range v.compare(w) {
+	for _, c := range append(v.compare(w), v.leftOut()...) {
 		mark, note := "✓", ""
 		if c.difference() != 0 {
 			mark, note = "≠", fmt.Sprintf("difference %+d", c.difference())

@@ -17,6 +17,7 @@ import (
 type view struct {
 	*terminal
 	books  books
+	own    books // of what the collector says of itself
 	pairs  pairing
 	calls  gate
 	events gate
@@ -31,6 +32,8 @@ func newView(t *terminal) *view { return &view{terminal: t, stacks: map[string]b
 // endRound when it is whole.
 func (v *view) batch(b batch) {
 	switch {
+	case b.own != nil:
+		v.own.add(*b.own)
 	case b.logs != nil:
 		v.showLogs(*b.logs)
 	case b.traces != nil:

@@ -212,6 +212,36 @@ func TestACollectionIsShownOnceHoweverManyRequestsItTakes(t *testing.T) {
 	assert.Equal(t, 1, strings.Count(out.String(), "nginx 2 "))
 }
 
+func TestWhatTheCollectorLeftOutIsSaid(t *testing.T) {
+	var out strings.Builder
+	v := newView(&terminal{to: &out})
+	assert.Empty(t, v.leftOut(), "nothing is known of a replay")
+	own := pmetric.NewMetrics()
+	all := own.ResourceMetrics().AppendEmpty().ScopeMetrics().AppendEmpty().Metrics()
+	for _, sum := range []struct {
+		name       string
+		value      int64
+		attributes map[string]any
+	}{
+		{"otelcol_ebpf_net_program_misses", 2, map[string]any{"program": "on_retransmit"}},
+		{"otelcol_ebpf_net_records", 300, map[string]any{"kind": "drop", "outcome": "submitted"}},
+		{"otelcol_ebpf_net_records", 5, map[string]any{"kind": "payload", "outcome": "lost"}},
+		{"otelcol_ebpf_net_limits", 1, map[string]any{"limit": "flows"}},
+	} {
+		metric := all.AppendEmpty()
+		metric.SetName(sum.name)
+		metric.SetEmptySum().SetIsMonotonic(true)
+		point := metric.Sum().DataPoints().AppendEmpty()
+		point.SetIntValue(sum.value)
+		require.NoError(t, point.Attributes().FromRaw(sum.attributes))
+	}
+	v.batch(batch{own: &own})
+	assert.Equal(t, []comparison{{"left out, says the collector of itself", 8, "nothing is left out", 0,
+		"5 records of payload, 2 runs of on_retransmit, 1 beyond the limit of flows"}}, v.leftOut())
+	v.endRound()
+	assert.Empty(t, out.String(), "they are not among the signals")
+}
+
 func TestFrequenciesAreSorted(t *testing.T) {
 	assert.Equal(t, "5 fast, 2 syn, 2 timeout", frequencies(map[string]int64{"timeout": 2, "fast": 5, "syn": 2}))
 }
