@@ -52,15 +52,6 @@ func isMPTCP(t *testing.T, conn *net.TCPConn) bool {
 	return multipath
 }
 
-// withEachView is withEachTap, without that by kprobe: it sees what trampolines do.
-func withEachView(t *testing.T, test func(t *testing.T, avoid []string)) {
-	for i, tap := range taps {
-		if !strings.HasPrefix(tap, "kprobe/") {
-			t.Run(strings.ReplaceAll(tap, "/", "_"), func(t *testing.T) { test(t, taps[:i]) })
-		}
-	}
-}
-
 // An MPTCP socket is none of TCP's; the connection that it has on each path is, and is told as ss shows it.
 // What is said there is said to the MPTCP socket: it makes no call.
 func TestMPTCPIsToldAsTheConnectionsOfItsPaths(t *testing.T) {
@@ -68,7 +59,7 @@ func TestMPTCPIsToldAsTheConnectionsOfItsPaths(t *testing.T) {
 		require.False(t, inLab() && !olderThan(t, 6, 1), "Debian has MPTCP since 6.1")
 		t.Skip("this kernel has no MPTCP")
 	}
-	withEachView(t, func(t *testing.T, avoid []string) {
+	withEachTap(t, func(t *testing.T, avoid []string) {
 		n := newNetwork(t)
 		config := n.settings()
 		config.Probe.AvoidHooks = avoid
@@ -165,7 +156,7 @@ func encrypt(t *testing.T, conn *net.TCPConn) error {
 // Where the kernel encrypts, applications hand it plain text: the bytes are not those of the stream, so they make no
 // call. The connection is told as ss shows it. What was said before in plain text is a call.
 func TestWhatTheKernelEncryptsIsCountedButNotRead(t *testing.T) {
-	withEachView(t, func(t *testing.T, avoid []string) {
+	withEachTap(t, func(t *testing.T, avoid []string) {
 		n := newNetwork(t)
 		config := n.settings()
 		config.Probe.AvoidHooks = avoid

@@ -34,21 +34,21 @@ func requireJoined(t *testing.T, o *observer, log map[call]int) {
 	servers, clients := o.spans(ptrace.SpanKindServer), o.spans(ptrace.SpanKindClient)
 	requireSameCalls(t, o, log, count(o.spansByCall(ptrace.SpanKindServer, "client.port")), "server spans")
 	requireSameCalls(t, o, log, count(o.spansByCall(ptrace.SpanKindClient, "network.local.port")), "client spans")
-	if o.skipped() > 0 {
-		return // a call may lack one of its spans
-	}
 	parents := map[string]bool{}
 	for _, span := range clients {
 		parents[span.TraceID().String()+span.SpanID().String()] = true
 		require.Equal(t, "2", text(span.Attributes(), "network.protocol.version"))
-		require.Empty(t, text(span.Attributes(), "ebpfnet.capture"))
 	}
 	require.Len(t, parents, len(clients), "span ids are used once")
+	alone := map[string]bool{} // the connections of server spans without a parent
 	for _, span := range servers {
-		require.Empty(t, text(span.Attributes(), "ebpfnet.capture"))
-		require.True(t, parents[span.TraceID().String()+span.ParentSpanID().String()])
-		delete(parents, span.TraceID().String()+span.ParentSpanID().String())
+		parent := span.TraceID().String() + span.ParentSpanID().String()
+		if !parents[parent] {
+			alone[text(span.Attributes(), "client.port")] = true
+		}
+		delete(parents, parent)
 	}
+	require.LessOrEqual(t, uint64(len(alone)), o.skipped(), "a call may lack one of its spans after a skipped run")
 	require.Empty(t, parents)
 }
 

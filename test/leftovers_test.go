@@ -78,9 +78,9 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	server := startNginx(t, n.server, n.server.at4(80))
 	require.Empty(t, kernelObjects(t))
 	before := goleak.IgnoreCurrent()
-	for _, tap := range taps {
+	for _, tap := range hooks["payload"] {
 		config := n.settings()
-		for _, other := range taps {
+		for _, other := range hooks["payload"] {
 			if other != tap {
 				config.Probe.AvoidHooks = append(config.Probe.AvoidHooks, other)
 			}

@@ -115,6 +115,10 @@ func (n *network) requireRTT(o *observer, port int, p pair) {
 }
 
 func TestConnectionsOlderThanTheObserverAreAdopted(t *testing.T) {
+	withEachTap(t, testAdoption) // which decides where the state of connections is kept
+}
+
+func testAdoption(t *testing.T, avoid []string) {
 	n := newNetwork(t)
 	pairs := map[int]pair{
 		7100: n.connect(n.server.listen("tcp4", n.server.at4(7100))),
@@ -133,7 +137,8 @@ func TestConnectionsOlderThanTheObserverAreAdopted(t *testing.T) {
 			earlier[fmt.Sprint(role, port)] = witness().transfer()
 		}
 	}
-	o := observe(t, n.settings())
+	o := observe(t, avoiding(n.settings(), avoid))
+	requireTap(t, o, avoid)
 	adopted := map[string]transfer{} // at the latest: a segment may have passed while the probes were attached
 	for port := range pairs {
 		for role, witness := range n.ends(port) {

@@ -33,11 +33,11 @@ func inspectConsole(log string) (faults, notes []string) {
 	return faults, notes
 }
 
-// warningText is a warning with its registers and stack. Without the end mark, because the log broke off
-// or because it is a one-line warning, it is the first line alone; the list of loaded modules does not
-// count, for that names cls_bpf whoever is to blame.
+// warningText is a warning with its registers and stack, which may be a task's and an interrupt's. Without the end
+// mark, because the log broke off or because it is a one-line warning, it is the first line alone; the list of loaded
+// modules does not count, for that names cls_bpf whoever is to blame.
 func warningText(lines []string) string {
-	for i, line := range lines[:min(len(lines), 100)] {
+	for i, line := range lines[:min(len(lines), 400)] {
 		if i > 0 && warningLine.MatchString(line) {
 			break
 		}

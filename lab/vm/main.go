@@ -4,11 +4,12 @@
 //	go test -c -o foo.test ./internal/foo
 //	go run ./lab/vm -kernel 5.10 -program ip -- foo.test -test.v
 //
-// One boot may run several, with another -- before each. Output and exit status are the test's own; a kernel that complains fails the run as well. See
-// lab/README.md.
+// One boot may run several, with another -- before each. Output and exit status are the test's own; a kernel that
+// complains fails the run as well. See lab/README.md.
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -75,7 +77,7 @@ func parseFlags(args []string) (options, error) {
 	f.IntVar(&opts.memory, "mem", 1536, "guest memory in MiB")
 	f.IntVar(&opts.cpus, "cpus", 2, "guest processors")
 	f.DurationVar(&opts.timeout, "timeout", 5*time.Minute, "for boot and test together; fetching a kernel comes on top")
-	f.BoolVar(&opts.label, "label", true, "append /kernel=… to the names of tests and benchmarks")
+	f.BoolVar(&opts.label, "label", true, "append /kernel=VERSION to the names of tests and benchmarks")
 	f.BoolVar(&opts.fetch, "fetch", false, "only see to it that the kernel and the programs are here; nothing is run")
 	f.BoolVar(&opts.verbose, "v", false, "say more on standard error, and always print the end of the kernel's log")
 	list := func(to *[]string) func(string) error {
@@ -227,14 +229,26 @@ func attempt(ctx context.Context, e emulator, accel, image, initrd, dir string, 
 	defer timer.Stop()
 
 	d := demux{out: os.Stdout, token: config.Token, collect: opts.collect}
-	if opts.label {
-		d.label = "kernel=" + opts.kernel
-	}
-	d.ready = func(r guest.Record) {
+	d.ready = func(r guest.Record) (label string) {
 		timer.Stop()
 		fmt.Printf("# lab: kernel=%s release=%s arch=%s accel=%s\n", opts.kernel, r.Release, opts.arch, accel)
+		if opts.label {
+			label = labelOf(opts, r.Release)
+		}
+		return label
 	}
 	return boot(ctx, e, accel, image, initrd, dir, opts, d)
+}
+
+var version = regexp.MustCompile(`^\d+\.\d+`)
+
+// labelOf tells kernels apart by their versions, which a line such as "newest" is not, and machines.
+func labelOf(opts options, release string) string {
+	label := "kernel=" + cmp.Or(version.FindString(release), opts.kernel)
+	if opts.arch == "arm64" {
+		label += "/arch=" + opts.arch
+	}
+	return label
 }
 
 func guestEnv(opts options) []string {
@@ -254,8 +268,9 @@ func verdict(opts options, res result) (int, error) {
 		progress("test started after %v", res.ready.Round(10*time.Millisecond))
 	}
 	if len(faults) == 0 && (res.err == nil || res.code != 0) {
-		// A test that failed may well not have left the files that it was to bring.
-		if opts.verbose {
+		// A test that failed may well not have left the files that it was to bring. What it hung on, or ran out of, the
+		// kernel may know.
+		if opts.verbose || res.code != 0 {
 			progress("end of the kernel's log:\n%s", lastLines(res.console, 60))
 		}
 		return res.code, res.err

@@ -19,10 +19,10 @@ import (
 // each test's name carrying the kernel, and init's records.
 type demux struct {
 	out     io.Writer
-	label   string // appended to test names; empty leaves them alone
 	token   string
 	collect []filePair
-	ready   func(guest.Record)
+	ready   func(guest.Record) (label string) // the label is appended to test names; empty leaves them alone
+	label   string
 
 	ended int      // tests whose verdict has come
 	empty []string // of these, those whose -test.run matched nothing
@@ -63,7 +63,7 @@ func (d *demux) run(r io.Reader) (guest.Record, error) {
 				return message, d.receiveFiles(in, message.Sizes)
 			}
 			if message.Ready && d.ready != nil {
-				d.ready(message)
+				d.label = d.ready(message)
 			}
 		}
 		if errors.Is(err, io.EOF) {

@@ -33,9 +33,9 @@ func TestDemuxSeparatesOutputRecordsAndFiles(t *testing.T) {
 	var release string
 	file := filepath.Join(t.TempDir(), "sub", "got")
 	d := demux{out: &out, token: "T0K", collect: []filePair{{file, "/tmp/x"}, {file + "2", "/tmp/y"}},
-		ready: func(r guest.Record) { release = r.Release }}
+		ready: func(r guest.Record) string { release = r.Release; return labelOf(options{kernel: "newest"}, r.Release) }}
 	stream := "\x1eT0K{\"Ready\":true,\"Release\":\"6.1\"}\n" +
-		"line\n\x1enot a record\nno newline" +
+		"=== RUN   TestX\nline\n\x1enot a record\nno newline" +
 		"\x1eT0K{\"Exit\":3,\"Sizes\":[4,-1]}\na\x1e\n\x00output of a daemon left behind"
 	record, err := d.run(strings.NewReader(stream))
 	if record.Exit == nil || *record.Exit != 3 || release != "6.1" {
@@ -44,11 +44,27 @@ func TestDemuxSeparatesOutputRecordsAndFiles(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "/tmp/y") {
 		t.Errorf("want an error that names the missing file, got %v", err)
 	}
-	if want := "line\n\x1enot a record\nno newline\n"; out.String() != want {
+	if want := "=== RUN   TestX/kernel=6.1\nline\n\x1enot a record\nno newline\n"; out.String() != want {
 		t.Errorf("output %q, want %q", out.String(), want)
 	}
 	if got, _ := os.ReadFile(file); string(got) != "a\x1e\n\x00" {
 		t.Errorf("file %q", got)
+	}
+}
+
+func TestALabelTellsKernelsAndMachinesApart(t *testing.T) {
+	for _, c := range []struct {
+		options
+		release, want string
+	}{
+		{options{kernel: "newest", arch: "amd64"}, "7.2.13+deb14-cloud-amd64", "kernel=7.2"},
+		{options{kernel: "6.12", arch: "arm64"}, "6.12.117+deb13-cloud-arm64", "kernel=6.12/arch=arm64"},
+		{options{kernel: "5.10", arch: "amd64"}, "5.10.0-46-cloud-amd64", "kernel=5.10"},
+		{options{kernel: "5.10", arch: "amd64"}, "unknown", "kernel=5.10"},
+	} {
+		if got := labelOf(c.options, c.release); got != c.want {
+			t.Errorf("%s %s is labelled %s, want %s", c.kernel, c.release, got, c.want)
+		}
 	}
 }
 

@@ -103,9 +103,9 @@ func boot(ctx context.Context, e emulator, accel, image, initrd, dir string, opt
 	}
 	var res result
 	header := d.ready
-	d.ready = func(r guest.Record) {
+	d.ready = func(r guest.Record) (label string) {
 		res.ready = time.Since(start)
-		header(r)
+		return header(r)
 	}
 	record, err := d.run(stdout)
 	_, _ = stdin.Write([]byte{'\n'}) // init waits for it before it powers off

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,13 +18,16 @@ func compare(kept, said report.Kernel) (differences []error) {
 	differ := func(format string, args ...any) {
 		differences = append(differences, fmt.Errorf(said.Name()+": "+format, args...))
 	}
-	chosen := map[string]string{}
+	chosen := map[string]report.Capability{}
 	for _, c := range kept.Capabilities {
-		chosen[c.Name] = c.Hook
+		chosen[c.Name] = c
 	}
 	for _, c := range said.Capabilities {
-		if before, known := chosen[c.Name]; !known || before != c.Hook {
-			differ("%s is served by %q, was by %q", c.Name, c.Hook, before)
+		before, known := chosen[c.Name]
+		if !known || before.Hook != c.Hook {
+			differ("%s is served by %q, was by %q", c.Name, c.Hook, before.Hook)
+		} else if !slices.EqualFunc(before.Refused, c.Refused, sameRefusal) {
+			differ("%s: refused is %q, was %q", c.Name, c.Refused, before.Refused)
 		}
 		delete(chosen, c.Name)
 	}
@@ -31,14 +35,14 @@ func compare(kept, said report.Kernel) (differences []error) {
 		differ("there is no capability %s any more", name)
 	}
 
-	works := map[report.Hook]bool{}
+	works := map[report.Hook]string{}
 	for _, h := range kept.Hooks {
-		works[withoutReason(h)] = h.Reason == ""
+		works[withoutReason(h)] = h.Reason
 	}
 	for _, h := range said.Hooks {
 		before, known := works[withoutReason(h)]
-		if !known || before != (h.Reason == "") {
-			differ("%s with state by %s: known %t, worked %t, now %q", h.Name, h.State, known, before, h.Reason)
+		if !known || !sameReason(before, h.Reason) {
+			differ("%s with state by %s: known %t, was %q, is %q", h.Name, h.State, known, before, h.Reason)
 		}
 		delete(works, withoutReason(h))
 	}
@@ -46,17 +50,26 @@ func compare(kept, said report.Kernel) (differences []error) {
 		differ("%s is not tried any more with state by %s", h.Name, h.State)
 	}
 
-	cost := map[report.Program]int{}
+	cost := map[report.Program]report.Program{}
 	for _, p := range kept.Programs {
-		cost[withoutFigures(p)] = p.Instructions
+		cost[withoutFigures(p)] = p
 	}
 	for _, p := range said.Programs {
 		before, known := cost[withoutFigures(p)]
-		switch {
-		case !known:
+		if !known {
 			differ("program %s of %s is not in the table", p.Name, p.Hook)
-		case float64(p.Instructions) > float64(before)*tolerance:
-			differ("the verifier walks %d instructions for %s, state by %s; %d were kept", p.Instructions, p.Name, p.State, before)
+		}
+		for _, figure := range []struct {
+			what         string
+			before, said int
+		}{
+			{"instructions that the verifier walks", before.Instructions, p.Instructions},
+			{"states that it holds", before.States, p.States},
+			{"bytes of stack", before.Stack, p.Stack},
+		} {
+			if known && float64(figure.said) > float64(figure.before)*tolerance {
+				differ("%s, state by %s: %d %s; %d were kept", p.Name, p.State, figure.said, figure.what, figure.before)
+			}
 		}
 		delete(cost, withoutFigures(p))
 	}
@@ -65,6 +78,16 @@ func compare(kept, said report.Kernel) (differences []error) {
 	}
 	return differences
 }
+
+// sameReason compares what is wrong. What follows is about the program that was tried first, which is any of a hook's.
+// The empty reason is that of what works.
+func sameReason(a, b string) bool {
+	a, _, _ = strings.Cut(a, ":")
+	b, _, _ = strings.Cut(b, ":")
+	return a == b
+}
+
+func sameRefusal(a, b report.Refusal) bool { return a.Hook == b.Hook && sameReason(a.Reason, b.Reason) }
 
 func withoutReason(h report.Hook) report.Hook {
 	h.Reason = ""

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -44,6 +45,29 @@ func TestWhatCountsAsADifference(t *testing.T) {
 		"nothing that is known":       {report.Kernel{Line: "6.1", Arch: "amd64"}, 3},
 	} {
 		assert.Len(t, compare(kept, c.said), c.differences, name)
+	}
+
+	kept = kernel("kprobe/f", "no such hook: program a", 1000)
+	kept.Capabilities[0].Refused = []report.Refusal{{Hook: "fexit/f", Reason: "no such hook: program a"}}
+	kept.Programs[0].States, kept.Programs[0].Stack = 100, 100
+	for name, c := range map[string]struct {
+		change      func(*report.Kernel)
+		differences int
+	}{
+		"another program is named": {func(k *report.Kernel) { k.Hooks[0].Reason = "no such hook: program b" }, 0},
+		"another reason":           {func(k *report.Kernel) { k.Hooks[0].Reason = "verifier: no" }, 1},
+		"another refusal":          {func(k *report.Kernel) { k.Capabilities[0].Refused[0].Reason = "verifier: no" }, 1},
+		"no refusal":               {func(k *report.Kernel) { k.Capabilities[0].Refused = nil }, 1},
+		"a little more stack":      {func(k *report.Kernel) { k.Programs[0].Stack = 120 }, 0},
+		"a fifth more stack":       {func(k *report.Kernel) { k.Programs[0].Stack = 128 }, 1},
+		"a fifth more states":      {func(k *report.Kernel) { k.Programs[0].States = 121 }, 1},
+	} {
+		said := kept
+		said.Hooks, said.Programs = slices.Clone(kept.Hooks), slices.Clone(kept.Programs)
+		said.Capabilities = slices.Clone(kept.Capabilities)
+		said.Capabilities[0].Refused = slices.Clone(kept.Capabilities[0].Refused)
+		c.change(&said)
+		assert.Len(t, compare(kept, said), c.differences, name)
 	}
 }
 
