@@ -19,7 +19,8 @@ volatile const __u64 stage_told_ns = 0;
 
 /* The beginning of a TCP header. */
 struct segment_header {
-	__be32 ports;
+	__be16 source;
+	__be16 destination;
 	__be32 sequence;
 	__be32 acknowledgment;
 	__u8 words; /* its length, in the high half */
@@ -57,23 +58,38 @@ static __noinline void stage_submit(const struct stage_key *key, const struct st
 	record_submit(record, RECORD_STAGE);
 }
 
-/* Finds the connection and the place in its stream. False: it carries no calls, or the packet none of their bytes. */
-static __noinline bool stage_place(struct stage_told *told, __u32 direction, struct sock *sk, struct sk_buff *skb,
-				   struct stage_time *time)
+/* Reads the TCP header of a packet that this socket sends, and tells how many bytes it carries: none where the header
+ * that is there is another one's, as inside a tunnel. */
+static __always_inline __u32 segment_payload(struct segment_header *header, struct sk_buff *skb, struct sock *sk)
+{
+	unsigned char *at = skb->head + skb->transport_header;
+	if (bpf_probe_read_kernel(header, sizeof(*header), at) || header->source != bpf_htons(sk->__sk_common.skc_num))
+		return 0;
+	__u32 headers = (__u32)(at - skb->data) + (header->words >> 4) * 4;
+	return skb->len > headers ? skb->len - headers : 0;
+}
+
+/* The place of a packet's first byte in its connection's stream. False: it carries none. */
+static __noinline bool stage_sequence(__u32 direction, struct sock *sk, struct sk_buff *skb, struct stage_time *time)
 {
 	if (direction == DIRECTION_RECEIVE) {
 		struct tcp_skb_cb *cb = (struct tcp_skb_cb *)__builtin_preserve_access_index(&skb->cb[0]);
 		time->sequence = BPF_CORE_READ(cb, seq);
-		if (BPF_CORE_READ(cb, end_seq) == time->sequence)
-			return false;
-	} else {
-		struct segment_header header;
-		unsigned char *at = skb->head + skb->transport_header;
-		if (bpf_probe_read_kernel(&header, sizeof(header), at) ||
-		    skb->len <= (__u32)(at - skb->data) + (header.words >> 4) * 4)
-			return false;
-		time->sequence = bpf_ntohl(header.sequence);
+		return BPF_CORE_READ(cb, end_seq) != time->sequence;
 	}
+	struct segment_header header;
+	if (!segment_payload(&header, skb, sk))
+		return false;
+	time->sequence = bpf_ntohl(header.sequence);
+	return true;
+}
+
+/* Finds the connection and the place in its stream. False: it carries no calls, or the packet none of their bytes. */
+static __noinline bool stage_place(struct stage_told *told, __u32 direction, struct sock *sk, struct sk_buff *skb,
+				   struct stage_time *time)
+{
+	if (!stage_sequence(direction, sk, skb, time))
+		return false;
 	struct conn *conn = conn_lookup(sk, true);
 	bool calls = conn && conn->l7 != L7_OTHER && conn->l7 != L7_DNS;
 	told->ns = time->ns;

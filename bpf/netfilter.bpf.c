@@ -24,8 +24,6 @@ static __always_inline int netfilter_direction(__u8 family, __u8 hook)
 /* Whose packet it is; its socket's, where the hook is passed with one. */
 static __always_inline bool netfilter_owner(struct stage_key *key, struct sk_buff *skb, __u32 netns)
 {
-	if (!netns_in_scope(netns))
-		return false;
 	struct sock *sk = BPF_CORE_READ(skb, sk);
 	if (!sk || !state_is_full(BPF_CORE_READ(sk, __sk_common.skc_state))) {
 		key->netns = netns;
@@ -48,14 +46,18 @@ static __always_inline int netfilter_enter(struct sk_buff *skb, struct nf_hook_s
 	int direction = netfilter_direction(BPF_CORE_READ(state, pf), hook);
 	if (!cpu || direction < 0 || direction > DIRECTION_RECEIVE)
 		return -1;
-	if (!netfilter_owner(&key, skb, BPF_CORE_READ(state, net, ns.inum)))
+	__u32 netns = BPF_CORE_READ(state, net, ns.inum);
+	if (!netns_in_scope(netns))
 		return -1;
+	/* What comes in has no socket yet by which it could be known. */
+	bool counted = netfilter_owner(&key, skb, netns);
 	struct in_netfilter *netfilter = &cpu->netfilter[direction];
 	/* Who comes in has been decided on by stages.bpf.c. */
 	bool first = hook == NF_INET_LOCAL_OUT || hook == NF_INET_FORWARD ||
 		     (hook == NF_INET_POST_ROUTING && netfilter->skb != skb);
 	if (!(first ? stage_decide(cpu, direction, skb) : stage_timed(cpu, direction, skb))) {
-		stage_untimed(&cpu->untimed.netfilter[direction]);
+		if (counted)
+			stage_untimed(&cpu->untimed.netfilter[direction]);
 		netfilter->skb = skb;
 		netfilter->since_ns = 0;
 		netfilter->total_ns = UNKNOWN;
@@ -65,6 +67,7 @@ static __always_inline int netfilter_enter(struct sk_buff *skb, struct nf_hook_s
 		netfilter->total_ns = 0;
 	netfilter->skb = skb;
 	netfilter->key = key;
+	netfilter->counted = counted;
 	netfilter->since_ns = bpf_ktime_get_ns();
 	return direction;
 }
@@ -91,7 +94,9 @@ static __always_inline void netfilter_leave(struct sk_buff *skb, __u32 direction
 	netfilter->since_ns = 0;
 	if (netfilter->total_ns != UNKNOWN)
 		netfilter->total_ns += took;
-	stage_slow(&key, NULL, direction, STAGE_NETFILTER, took, now);
+	if (!netfilter->counted)
+		return;
+	stage_slow(&key, NULL, NULL, direction, STAGE_NETFILTER, took, now);
 	stage_add(stage_block(&key, direction), direction, STAGE_NETFILTER, took);
 }
 
@@ -115,8 +120,20 @@ SEC("kprobe/nf_hook_slow")
 int BPF_KPROBE(stage_netfilter_call, struct sk_buff *skb, struct nf_hook_state *state)
 {
 	struct stage_cpu *cpu = this_cpu();
+	if (!cpu)
+		return 0;
+	/* A softirq on top of a task that is in a hook, or what is left of a task that has moved to another CPU: which
+	 * of the two the next return is of cannot be told. */
+	if (cpu->called_skb && cpu->called_direction <= DIRECTION_RECEIVE) {
+		struct in_netfilter *outer = &cpu->netfilter[cpu->called_direction];
+		outer->since_ns = 0;
+		outer->total_ns = UNKNOWN;
+		if (outer->counted)
+			stage_lost(cpu->called_direction, STAGE_NETFILTER, STAGE_INTERRUPTED);
+	}
+	cpu->called_skb = NULL;
 	int direction = netfilter_enter(skb, state);
-	if (!cpu || direction < 0)
+	if (direction < 0)
 		return 0;
 	cpu->called_skb = skb;
 	cpu->called_task = bpf_get_current_task();

@@ -24,7 +24,7 @@ struct stage_turn {
 struct at_driver {
 	struct sk_buff *skb;
 	struct net_device *device;
-	__u64 since_ns; /* 0: it is not timed */
+	__u64 since_ns; /* 0: it is not timed; ~0: not in scope */
 	__u64 qdisc_ns; /* ~0: not known */
 	__u64 conn_id;	/* of a packet whose time in the queueing discipline is to be told of; else 0 */
 	__u32 sequence; /* and its first byte */
@@ -36,6 +36,7 @@ struct in_netfilter {
 	struct sk_buff *skb;
 	__u64 since_ns; /* 0: it is not in one now */
 	__u64 total_ns; /* in all hooks of this direction so far; ~0: not known */
+	__u64 counted;	/* it is known to be in scope; else it is timed only to be taken off what IP took */
 	struct stage_key key;
 };
 
@@ -49,8 +50,11 @@ struct stage_cpu {
 	struct sk_buff *received;  /* given to the network stack */
 	__u64 received_ns;
 	struct sk_buff *queued; /* handed to its device */
+	unsigned char *queued_head;
+	__u64 queued_length;
 	__u64 queued_ns;
 	struct at_driver driver;
+	struct sk_buff *stacked;	  /* at a device that has given it to another, which is at it now */
 	struct in_netfilter netfilter[3]; /* by direction */
 	/* The call that a kretprobe, which has no arguments, is the return of. */
 	struct sk_buff *called_skb;
@@ -143,19 +147,22 @@ static __always_inline bool stage_timed_last(struct stage_cpu *cpu, __u32 direct
 }
 
 /* Of what stage_slow() tells. A function, for it is rarely wanted and often called. */
-static __noinline int stage_slow_tell(const struct stage_key *key, struct sock *sk, __u32 place, __u64 ns, __u64 now)
+static __noinline int stage_slow_tell(const struct stage_key *key, struct sock *sk, struct sk_buff *skb,
+				      __u32 direction, struct stage_time *time)
 {
-	struct slow_event *record = slow_begin(SLOW_STAGE, ns, now);
+	struct slow_event *record = slow_begin(SLOW_STAGE, time->ns, time->now);
 	if (!record)
 		return 0;
-	record->direction = place >> 8;
-	record->stage = place;
+	record->direction = direction;
+	record->stage = time->stage;
 	record->owner.netns = key->netns;
 	record->owner.cgroup_id = key->cgroup_id;
 	if (socket_is_full(sk) && socket_is_tcp(sk, true)) {
 		struct conn *conn = conn_lookup(sk, true);
 		if (conn)
 			slow_connection(record, conn, sk);
+		if (conn && skb && stage_sequence(direction, sk, skb, time))
+			record->sequence = time->sequence;
 	}
 	record->stack_depth = 0;
 	record_submit(record, RECORD_SLOW);
@@ -164,11 +171,13 @@ static __noinline int stage_slow_tell(const struct stage_key *key, struct sock *
 
 /* Tells of a packet that took long: with its connection, where it has a socket. What a reader or a sender waits for
  * is told by waits.bpf.c. */
-static __always_inline void stage_slow(const struct stage_key *key, struct sock *sk, __u32 direction, __u32 stage,
-				       __u64 ns, __u64 now)
+static __always_inline void stage_slow(const struct stage_key *key, struct sock *sk, struct sk_buff *skb,
+				       __u32 direction, __u32 stage, __u64 ns, __u64 now)
 {
-	if (slow_threshold_ns[SLOW_STAGE] && ns >= slow_threshold_ns[SLOW_STAGE])
-		stage_slow_tell(key, sk, direction << 8 | stage, ns, now);
+	if (!slow_threshold_ns[SLOW_STAGE] || ns < slow_threshold_ns[SLOW_STAGE])
+		return;
+	struct stage_time time = {.now = now, .ns = ns, .stage = stage};
+	stage_slow_tell(key, sk, skb, direction, &time);
 }
 
 /* Of a packet that is not timed, so this window has begun: may it be slow, by the window's ticks? Only then is a clock
@@ -179,12 +188,12 @@ static __always_inline bool stage_may_be_slow(struct stage_cpu *cpu, __u64 since
 	return slow_threshold_ns[SLOW_STAGE] && (__s64)(latest + ahead - since) >= (__s64)slow_threshold_ns[SLOW_STAGE];
 }
 
-static __always_inline void stage_slow_untimed(const struct stage_key *key, struct sock *sk, __u32 direction,
-					       __u32 stage, __u64 since, __u64 ahead)
+static __always_inline void stage_slow_untimed(const struct stage_key *key, struct sock *sk, struct sk_buff *skb,
+					       __u32 direction, __u32 stage, __u64 since, __u64 ahead)
 {
 	__u64 now = bpf_ktime_get_ns();
 	if ((__s64)(now + ahead - since) > 0)
-		stage_slow(key, sk, direction, stage, now + ahead - since, now);
+		stage_slow(key, sk, skb, direction, stage, now + ahead - since, now);
 }
 
 /* What netfilter had of a packet's way so far, which is a stage of its own; ~0 where that is not known. The slot is

@@ -39,7 +39,7 @@ static __always_inline void segment_untimed(struct stage_cpu *cpu, struct sock *
 	if (!offset || !skb->tstamp || !stage_may_be_slow(cpu, skb->tstamp, *offset))
 		return;
 	stage_owner_of_socket(&key, sk);
-	stage_slow_untimed(&key, sk, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, skb->tstamp, *offset);
+	stage_slow_untimed(&key, sk, skb, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, skb->tstamp, *offset);
 }
 
 /* Segments of established connections, before TCP looks at them. */
@@ -47,7 +47,7 @@ static __always_inline void stage_segment(struct sock *sk, struct sk_buff *skb, 
 {
 	struct stage_key key = {};
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !stage_socket_in_scope(sk))
+	if (!cpu || !stage_socket_in_scope(sk, true))
 		return;
 	if (!stage_timed_last(cpu, DIRECTION_RECEIVE, skb)) {
 		segment_untimed(cpu, sk, skb);
@@ -63,14 +63,14 @@ static __always_inline void stage_segment(struct sock *sk, struct sk_buff *skb, 
 		arrived = arrived > received ? arrived : received;
 		stage_add_packet(block, &key, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, sk, skb, arrived, now);
 		if ((__s64)arrived > 0)
-			stage_slow(&key, sk, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, arrived, now);
+			stage_slow(&key, sk, skb, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, arrived, now);
 	}
 	__u64 netfilter = netfilter_share(cpu, skb, DIRECTION_RECEIVE);
 	if (received && netfilter != UNKNOWN) {
 		received -= netfilter;
 		stage_add_packet(block, &key, DIRECTION_RECEIVE, STAGE_IP, sk, skb, received, now);
 		if ((__s64)received > 0)
-			stage_slow(&key, sk, DIRECTION_RECEIVE, STAGE_IP, received, now);
+			stage_slow(&key, sk, skb, DIRECTION_RECEIVE, STAGE_IP, received, now);
 	} else {
 		stage_lost(DIRECTION_RECEIVE, STAGE_IP, STAGE_INTERRUPTED);
 	}

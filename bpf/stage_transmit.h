@@ -10,12 +10,16 @@
  * that goes on. `alone`: at the tracepoint (stage_untimed_alone). */
 static __always_inline void offered(struct sock *sk, const bool typed, const bool alone, bool again, __u64 *clock)
 {
-	if (scope_netns_count && !netns_in_scope(socket_netns(sk, typed)))
+	if (!stage_socket_in_scope(sk, typed))
 		return;
 	struct stage_socket *state = stage_socket(sk, typed);
 	struct stage_cpu *cpu = this_cpu();
-	if (!state || !cpu)
+	if (!cpu)
 		return;
+	if (!state) { /* there is no memory for it */
+		stage_lost(DIRECTION_TRANSMIT, STAGE_SOCKET, STAGE_NO_STAMP);
+		return;
+	}
 	/* What is followed already is followed to its end. */
 	if (!state->offered_ns && !stage_allowed(cpu)) {
 		if (alone)
@@ -68,10 +72,9 @@ static __always_inline void socket_sent(struct stage_block *block, const struct 
 					struct stage_socket *state, struct sk_buff *skb, struct sock *sk, __u64 sent)
 {
 	struct segment_header header;
-	unsigned char *at = skb->head + skb->transport_header;
-	if (bpf_probe_read_kernel(&header, sizeof(header), at))
+	__u32 payload = segment_payload(&header, skb, sk);
+	if (!payload)
 		return;
-	__u32 payload = skb->len - (__u32)(at - skb->data) - (header.words >> 4) * 4;
 	__u32 sequence = bpf_ntohl(header.sequence);
 	__s32 ahead = state->offered_sequence - sequence;
 	if (ahead >= (__s32)payload)
@@ -82,7 +85,7 @@ static __always_inline void socket_sent(struct stage_block *block, const struct 
 		__u64 held = sent - state->offered_ns;
 		stage_add_packet(block, key, DIRECTION_TRANSMIT, STAGE_SOCKET, sk, skb, held, sent);
 		if ((__s64)held > 0)
-			stage_slow(key, sk, DIRECTION_TRANSMIT, STAGE_SOCKET, held, sent);
+			stage_slow(key, sk, skb, DIRECTION_TRANSMIT, STAGE_SOCKET, held, sent);
 	}
 	state->offered_ns = 0;
 	/* The newest that TCP has taken is followed next, if it is not sent yet. */
@@ -112,13 +115,11 @@ static __always_inline void segment_queued(struct stage_cpu *cpu, struct sk_buff
 {
 	struct stage_key key = {};
 	__u64 netfilter = netfilter_share(cpu, skb, DIRECTION_TRANSMIT);
-	if (!stage_socket_in_scope(sk))
-		return;
 	stage_owner_of_socket(&key, sk);
 	if (resolving(cpu, now)) {
 		stage_add_packet(stage_block(&key, DIRECTION_TRANSMIT), &key, DIRECTION_TRANSMIT, STAGE_NEIGHBOR, sk,
 				 skb, now - sent, now);
-		stage_slow(&key, sk, DIRECTION_TRANSMIT, STAGE_NEIGHBOR, now - sent, now);
+		stage_slow(&key, sk, skb, DIRECTION_TRANSMIT, STAGE_NEIGHBOR, now - sent, now);
 		return;
 	}
 	struct stage_socket *state = stage_socket(sk, true);
@@ -136,7 +137,7 @@ static __always_inline void segment_queued(struct stage_cpu *cpu, struct sk_buff
 			__u64 took = now - sent - netfilter;
 			stage_add_packet(block, &key, DIRECTION_TRANSMIT, STAGE_IP, sk, skb, took, now);
 			if ((__s64)took > 0)
-				stage_slow(&key, sk, DIRECTION_TRANSMIT, STAGE_IP, took, now);
+				stage_slow(&key, sk, skb, DIRECTION_TRANSMIT, STAGE_IP, took, now);
 		}
 	}
 	if (state->offered_ns)
@@ -149,7 +150,7 @@ static __always_inline void segment_queued_untimed(struct stage_cpu *cpu, struct
 {
 	struct stage_key key = {};
 	netfilter_share(cpu, skb, DIRECTION_TRANSMIT);
-	if (!sent || !stage_socket_in_scope(sk))
+	if (!sent)
 		return;
 	struct stage_socket *state = stage_socket(sk, true);
 	if (!state)
@@ -165,13 +166,20 @@ static __always_inline void segment_queued_untimed(struct stage_cpu *cpu, struct
 	socket_sent(stage_block(&key, DIRECTION_TRANSMIT), &key, state, skb, sk, sent);
 }
 
+/* Is it the packet that this CPU has handed to a device last? That may have gone from another CPU, and one at the same
+ * address be another by now. */
+static __always_inline bool is_queued(struct stage_cpu *cpu, struct sk_buff *skb)
+{
+	return cpu->queued == skb && cpu->queued_head == skb->head && cpu->queued_length == skb->len;
+}
+
 /* How long a packet that goes to the driver now was with the queueing discipline: exactly where it is the last
  * that came to a device on this CPU; else since TCP sent it. A paced segment's time lies ahead when it is queued:
  * until then it is held back by TCP. */
 static __always_inline __u64 since_queued(struct stage_cpu *cpu, struct sk_buff *skb, __u64 now)
 {
 	__u64 sent = send_time(skb, skb->sk);
-	if (cpu->queued == skb) {
+	if (is_queued(cpu, skb)) {
 		cpu->queued = NULL;
 		return now - (sent > cpu->queued_ns ? sent : cpu->queued_ns);
 	}
@@ -197,22 +205,60 @@ static __always_inline void qdisc_place(struct at_driver *driver, struct stage_k
 	driver->sequence = time.sequence;
 }
 
+/* The key has its direction: it is the block's. */
+static __always_inline void queue_passed(struct at_driver *driver, struct stage_block *block,
+					 const struct stage_key *key)
+{
+	if (driver->qdisc_ns != UNKNOWN)
+		stage_add(block, DIRECTION_TRANSMIT, STAGE_QDISC, driver->qdisc_ns);
+	if (!driver->conn_id)
+		return;
+	struct stage_time time = {.now = driver->since_ns,
+				  .ns = driver->qdisc_ns,
+				  .stage = STAGE_QDISC,
+				  .sequence = driver->sequence,
+				  .conn_id = driver->conn_id};
+	stage_submit(key, &time);
+}
+
+/* A device on top of another has its driver's part done by that one. What its own queue took is counted now. */
+static __always_inline void stage_stacked(struct stage_cpu *cpu, struct sk_buff *skb)
+{
+	struct at_driver *driver = &cpu->driver;
+	cpu->stacked = skb;
+	if (!driver->since_ns || driver->since_ns == UNKNOWN)
+		return;
+	struct stage_key key = driver->key;
+	struct stage_block *block = stage_block(&key, DIRECTION_TRANSMIT);
+	queue_passed(driver, block, &key);
+}
+
 /* A packet goes to the driver. */
 static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_device *device, __u64 *clock)
 {
 	struct stage_key key = {};
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !device_in_scope(device) || !stage_packet_in_scope(skb))
+	if (!cpu || !device_in_scope(device))
 		return;
+	if (cpu->driver.skb == skb && cpu->driver.device != device)
+		stage_stacked(cpu, skb);
+	else
+		cpu->stacked = NULL;
 	cpu->driver.skb = skb;
 	cpu->driver.device = device;
+	cpu->driver.since_ns = UNKNOWN;
+	if (!stage_packet_in_scope(skb))
+		return;
 	cpu->driver.since_ns = 0;
 	if (!stage_timed_last(cpu, DIRECTION_TRANSMIT, skb)) {
-		__u64 sent = send_time(skb, skb->sk);
-		if (!sent || !stage_may_be_slow(cpu, sent, 0))
+		/* It may have waited for a neighbor before, which has been told of. */
+		__u64 since = send_time(skb, skb->sk);
+		if (is_queued(cpu, skb))
+			since = *(volatile __u64 *)&cpu->queued_ns; /* else both are one load, of either */
+		if (!since || !stage_may_be_slow(cpu, since, 0))
 			return;
 		stage_owner_of_packet(&key, skb, device);
-		stage_slow_untimed(&key, skb->sk, DIRECTION_TRANSMIT, STAGE_QDISC, sent, 0);
+		stage_slow_untimed(&key, skb->sk, skb, DIRECTION_TRANSMIT, STAGE_QDISC, since, 0);
 		return;
 	}
 	stage_owner_of_packet(&key, skb, device);
@@ -223,6 +269,6 @@ static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_devi
 	cpu->driver.conn_id = 0;
 	if ((__s64)cpu->driver.qdisc_ns > 0) {
 		qdisc_place(&cpu->driver, &key, skb, now);
-		stage_slow(&key, skb->sk, DIRECTION_TRANSMIT, STAGE_QDISC, cpu->driver.qdisc_ns, now);
+		stage_slow(&key, skb->sk, skb, DIRECTION_TRANSMIT, STAGE_QDISC, cpu->driver.qdisc_ns, now);
 	}
 }

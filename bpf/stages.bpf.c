@@ -47,7 +47,7 @@ int BPF_PROG(stage_copy, struct sk_buff *skb)
 	struct stage_key key = {};
 	struct sock *sk = skb->sk;
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !socket_is_full(sk) || !socket_is_tcp(sk, true) || !stage_socket_in_scope(sk))
+	if (!cpu || !socket_is_full(sk) || !socket_is_tcp(sk, true) || !stage_socket_in_scope(sk, true))
 		return 0;
 	if (!stage_allowed(cpu)) {
 		stage_untimed_alone(&cpu->untimed.read);
@@ -94,7 +94,7 @@ SEC("tp_btf/net_dev_queue")
 int BPF_PROG(stage_queue, struct sk_buff *skb)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !device_in_scope(skb->dev))
+	if (!cpu || !device_in_scope(skb->dev) || !stage_packet_in_scope(skb))
 		return 0;
 	struct sock *sk = skb->sk;
 	__u64 sent = send_time(skb, sk);
@@ -114,6 +114,8 @@ int BPF_PROG(stage_queue, struct sk_buff *skb)
 		stage_lost(DIRECTION_TRANSMIT, STAGE_NEIGHBOR, STAGE_NO_STAMP);
 	cpu->netfilter[DIRECTION_TRANSMIT].skb = NULL;
 	cpu->queued = skb;
+	cpu->queued_head = skb->head;
+	cpu->queued_length = skb->len;
 	cpu->queued_ns = now; /* the time of this program is in the next stage: to read the clock again costs as much */
 	return 0;
 }
@@ -157,14 +159,14 @@ int BPF_PROG(stage_xmit, struct sk_buff *skb, int rc, struct net_device *device)
 	if (!cpu)
 		return 0;
 	struct at_driver *driver = &cpu->driver;
-	/* A device on top of another has its packets sent by that one: there they are counted. */
 	if (driver->skb != skb || driver->device != device) {
-		if (device_in_scope(device))
+		/* A device on top of another has its packets sent by that one: there they are counted. */
+		if (cpu->stacked != skb && device_in_scope(device))
 			stage_lost(DIRECTION_TRANSMIT, STAGE_DRIVER, STAGE_INTERRUPTED);
 		return 0;
 	}
 	driver->skb = NULL;
-	if (rc >= NET_XMIT_MASK) /* it goes back to the queue */
+	if (rc >= NET_XMIT_MASK || driver->since_ns == UNKNOWN) /* it goes back to the queue; it is not in scope */
 		return 0;
 	if (!driver->since_ns) {
 		stage_untimed_alone(&cpu->untimed.driven);
@@ -173,17 +175,8 @@ int BPF_PROG(stage_xmit, struct sk_buff *skb, int rc, struct net_device *device)
 	__u64 now = bpf_ktime_get_ns();
 	struct stage_key key = driver->key;
 	struct stage_block *block = stage_block(&key, DIRECTION_TRANSMIT);
-	if (driver->qdisc_ns != UNKNOWN)
-		stage_add(block, DIRECTION_TRANSMIT, STAGE_QDISC, driver->qdisc_ns);
-	if (driver->conn_id) {
-		struct stage_time time = {.now = driver->since_ns,
-					  .ns = driver->qdisc_ns,
-					  .stage = STAGE_QDISC,
-					  .sequence = driver->sequence,
-					  .conn_id = driver->conn_id};
-		stage_submit(&key, &time);
-	}
-	stage_slow(&key, NULL, DIRECTION_TRANSMIT, STAGE_DRIVER, now - driver->since_ns, now);
+	queue_passed(driver, block, &key);
+	stage_slow(&key, NULL, NULL, DIRECTION_TRANSMIT, STAGE_DRIVER, now - driver->since_ns, now);
 	stage_add(block, DIRECTION_TRANSMIT, STAGE_DRIVER, now - driver->since_ns);
 	return 0;
 }

@@ -106,11 +106,11 @@ static __always_inline struct cgroup *socket_cgroup_typed(struct sock *sk)
 }
 
 /* Whose it is is asked for later: not each is timed. */
-static __always_inline bool stage_socket_in_scope(struct sock *sk)
+static __always_inline bool stage_socket_in_scope(struct sock *sk, const bool typed)
 {
-	if (scope_netns_count && !netns_in_scope(socket_netns(sk, true)))
+	if (scope_netns_count && !netns_in_scope(socket_netns(sk, typed)))
 		return false;
-	return socket_ports_in_scope(sk, true) && (!scope_cgroup_count || cgroup_in_scope(socket_cgroup(sk)));
+	return socket_ports_in_scope(sk, typed) && (!scope_cgroup_count || cgroup_in_scope(socket_cgroup(sk)));
 }
 
 /* The owner of a full socket that is in scope. */
@@ -137,7 +137,7 @@ static __always_inline bool stage_packet_in_scope(struct sk_buff *skb)
 {
 	struct sock *sk = skb->sk;
 	if (socket_is_full(sk))
-		return stage_socket_in_scope(sk);
+		return stage_socket_in_scope(sk, true);
 	return !scope_cgroup_count && !scope_include_count;
 }
 

@@ -208,7 +208,7 @@ struct slow_event {
 	struct owner_ref owner;
 	struct address_pair pair;
 	__u64 duration_ns;
-	__u32 sequence; /* SLOW_READ, SLOW_WINDOW: TCP sequence number of the first byte that waited */
+	__u32 sequence; /* TCP sequence number of the first byte that waited; 0: not known, or it was none */
 	__u8 what;	/* enum slow_what */
 	__u8 direction; /* enum packet_direction; SLOW_SOFTIRQ: enum softirq_phase */
 	__u8 stage;	/* SLOW_STAGE: enum stage; SLOW_SOFTIRQ: vector; SLOW_WINDOW: enum window_state;

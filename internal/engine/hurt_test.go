@@ -189,3 +189,31 @@ func TestWhatIsSlowOnAConnectionThatClosesCarriesItsTrace(t *testing.T) {
 	assert.Equal(t, span.SpanID(), record.SpanID())
 	assert.Equal(t, span.TraceID(), record.TraceID())
 }
+
+// What holds an answer up, the kernel tells of after the answer was given.
+func TestWhatIsSlowOnItsWayOutCarriesTheTraceOfItsBytes(t *testing.T) {
+	got := &collected{}
+	s := serve(got.sink())
+	s.request.Header.TimeNs, s.answer.Header.TimeNs = 2e9, 4e9
+	s.Payload(&s.request, s.requestData)
+	s.Payload(&s.answer, s.answerData[:s.answer.Captured])
+	first, end := s.answer.Sequence, s.answer.Sequence+s.answer.Length
+	for _, sequence := range []uint32{first, end - 1, end, 0} {
+		s.Slow(&wire.SlowEvent{
+			Header: wire.RecordHeader{TimeNs: 5e9, Kind: wire.RecordSlow}, ConnID: 1, What: wire.SlowStage, Stage: wire.StageQdisc,
+			Direction: wire.DirectionTransmit, Sequence: sequence, DurationNs: 5e8,
+		})
+	}
+	s.Flush(6e9)
+	s.Flush(7e9)
+	s.close()
+	span := got.traces.ResourceSpans().At(0).ScopeSpans().At(0).Spans().At(0)
+	require.Equal(t, 4, got.logs.LogRecordCount())
+	told := map[pcommon.SpanID]int{}
+	for _, resource := range got.logs.ResourceLogs().All() {
+		for _, record := range resource.ScopeLogs().At(0).LogRecords().All() {
+			told[record.SpanID()]++
+		}
+	}
+	assert.Equal(t, map[pcommon.SpanID]int{span.SpanID(): 2, {}: 2}, told, "what is behind the answer, or is no byte, is nobody's")
+}

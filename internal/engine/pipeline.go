@@ -228,9 +228,10 @@ func (p *pipeline) tellSlow(event *wire.SlowEvent, c *conn.Connection, link otlp
 	p.logged()
 }
 
-// slowed is the span of the call that was under way, the newest to begin if there were several.
+// slowed is the span of the call whose bytes were slow on their way out; else of the one that was under way, the newest
+// to begin of those that have ended.
 func (p *pipeline) slowed(event *wire.SlowEvent, c *conn.Connection) otlp.Link {
-	if event.What == wire.SlowWindow && event.Direction == wire.DirectionTransmit {
+	if event.Direction == wire.DirectionTransmit && event.Sequence != 0 {
 		return p.hurt(event.ConnID, event.Sequence, true, c)
 	}
 	if of, ok := p.times.during(event.ConnID, event.Header.TimeNs); ok {

@@ -269,7 +269,8 @@ func (t *times) split(call *l7.Call) otlp.Parts {
 	}
 	if ended != nil && ended.srttUs != 0 { // else the kernel has not measured any yet
 		parts.RTT = time.Duration(ended.srttUs) * time.Microsecond
-		if begun != nil {
+		// What is sent again of an answer may be sent later than this.
+		if begun != nil && (!call.Server || ended.retransmits != begun.retransmits) {
 			parts.Retransmits = int64(ended.retransmits - begun.retransmits)
 		}
 	}
@@ -289,8 +290,13 @@ func endOf(kept *moments, last *moment, timeNs uint64) *moment {
 // served splits a call that was answered here.
 func (c *connTimes) served(call *l7.Call, begun, ended *moment, parts *otlp.Parts) {
 	if begun != nil {
-		if call.ResponseStartNs >= call.StartNs {
-			parts.Application = time.Duration(call.ResponseStartNs - call.StartNs)
+		// To an early answer the rest of the request does not matter.
+		since := call.StartNs
+		if call.RequestEndNs != 0 && call.RequestEndNs <= call.ResponseStartNs {
+			since = call.RequestEndNs
+		}
+		if call.ResponseStartNs >= since {
+			parts.Application = time.Duration(call.ResponseStartNs - since)
 		}
 		if came := begun.came(call.RequestSequence, parts); came != 0 {
 			call.StartNs = came
@@ -303,10 +309,11 @@ func (c *connTimes) served(call *l7.Call, begun, ended *moment, parts *otlp.Part
 	}
 }
 
-// asked splits a call that was made here.
+// asked splits a call that was made here. Of a request that took several send calls it is not known what was the
+// application's, and what the network's, before the last.
 func (c *connTimes) asked(call *l7.Call, begun *moment, parts *otlp.Parts) {
 	var left uint64
-	if begun != nil {
+	if begun != nil && call.RequestEndNs == begun.timeNs {
 		left = begun.left(parts)
 	}
 	if !call.ResponseSequenceKnown || call.ResponseStartNs == 0 {
@@ -316,8 +323,12 @@ func (c *connTimes) asked(call *l7.Call, begun *moment, parts *otlp.Parts) {
 	if answered == nil || answered.timeNs != call.ResponseStartNs {
 		return
 	}
-	if came := answered.came(call.ResponseSequence, parts); left != 0 && came > left {
+	switch came := answered.came(call.ResponseSequence, parts); {
+	case left == 0 || came == 0:
+	case came > left:
 		parts.Peer = time.Duration(came - left)
+	default: // it crossed the request
+		parts.AppToDevice = otlp.NoParts().AppToDevice
 	}
 }
 

@@ -57,16 +57,30 @@ func TestTheTimeOfAServedCallIsSplit(t *testing.T) {
 	)
 	assert.Equal(t, otlp.Parts{
 		NICToTCP: 100, TCPToApp: 1000, Application: 3000, AppToDevice: 400, Peer: -1,
-		RTT: 250 * time.Microsecond, Retransmits: 0,
+		RTT: 250 * time.Microsecond, Retransmits: -1,
 	}, parts)
 	assert.EqualValues(t, 900, call.StartNs, "it began when its request came")
 	assert.EqualValues(t, 6400, call.EndNs, "and ended when its answer was out")
 }
 
+func TestWhatTheRestOfARequestTakesIsNotTheApplications(t *testing.T) {
+	for end, application := range map[uint64]time.Duration{0: 3000, 2000: 3000, 4500: 500, 5000: 0, 5500: 3000} {
+		call := servedCall()
+		call.RequestEndNs = end
+		assert.Equal(t, application, splitOf(call, movement(in, 2000, 4294967200, 100), movement(out, 5000, 700, 1000)).Application, end)
+	}
+}
+
+func TestWhatAServerSentAgainIsAtLeastThat(t *testing.T) {
+	last := movement(out, 6000, 1700, 50)
+	last.Retransmits = 5
+	assert.EqualValues(t, 2, splitOf(servedCall(), movement(in, 2000, 4294967200, 100), last).Retransmits)
+}
+
 func TestTheTimeOfACallThatWasMadeIsSplit(t *testing.T) {
 	call := &l7.Call{
 		ConnID: 1, RequestSequence: 10, SequenceKnown: true,
-		ResponseSequence: 700, ResponseSequenceKnown: true, StartNs: 1000, ResponseStartNs: 7000, EndNs: 9000,
+		ResponseSequence: 700, ResponseSequenceKnown: true, StartNs: 1000, RequestEndNs: 1000, ResponseStartNs: 7000, EndNs: 9000,
 	}
 	late := movement(in, 9000, 800, 50)
 	late.Retransmits, late.Captured = 5, 0
@@ -81,6 +95,16 @@ func TestTheTimeOfACallThatWasMadeIsSplit(t *testing.T) {
 	}, parts)
 	assert.EqualValues(t, 1000, call.StartNs)
 	assert.EqualValues(t, 9000, call.EndNs)
+
+	call.RequestEndNs = 1500
+	parts = splitOf(call, departed(movement(out, 1000, 10, 90), 1300, 100), movement(out, 1500, 100, 10),
+		arrived(movement(in, 7000, 700, 100), 0, 6000, 100))
+	assert.EqualValues(t, []time.Duration{-1, -1}, []time.Duration{parts.AppToDevice, parts.Peer}, "in two calls")
+
+	call.RequestEndNs = 1000
+	parts = splitOf(call, departed(movement(out, 1000, 10, 90), 6500, 100),
+		arrived(movement(in, 7000, 700, 100), 0, 6000, 100))
+	assert.EqualValues(t, []time.Duration{-1, -1}, []time.Duration{parts.AppToDevice, parts.Peer}, "the answer came first")
 }
 
 func TestWhatIsNotCertainOfACallsTimeIsNotTold(t *testing.T) {

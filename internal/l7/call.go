@@ -47,6 +47,7 @@ type Call struct {
 	ResponseSequenceKnown bool
 
 	StartNs         uint64 // first byte of the request
+	RequestEndNs    uint64 // its last byte; 0: not seen, or not before the call ended
 	ResponseStartNs uint64 // first byte of the final answer; 0: none
 	EndNs           uint64 // last byte of the answer
 	RequestBody     int64  // bytes of content, -1: not known

@@ -85,7 +85,7 @@ func (c *conn) endStream(st *http2Stream, part int, timeNs uint64) {
 		return
 	}
 	if part == request {
-		st.requestDone = true
+		st.requestDone, st.RequestEndNs = true, timeNs
 	} else {
 		st.done, st.doneNs, st.EndNs = true, c.lastNs, timeNs
 		if timeNs == 0 || !st.answered && st.Capture == Complete {

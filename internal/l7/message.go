@@ -194,7 +194,7 @@ func (c *conn) messageDone(d *direction, timeNs uint64) {
 		if e == nil {
 			return
 		}
-		e.requestDone, e.RequestBody = true, d.body
+		e.requestDone, e.RequestEndNs, e.RequestBody = true, timeNs, d.body
 		d.blocked = e.tunnel && !e.answered
 	} else {
 		status := d.head.Status
