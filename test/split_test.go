@@ -197,8 +197,8 @@ func TestASpanTellsWhereTheTimeWent(t *testing.T) {
 			require.True(t, ok)
 			assert.Positive(t, rtt.Double())
 			again, ok := span.Attributes().Get("ebpfnet.tcp.retransmits")
-			require.True(t, ok)
-			assert.Zero(t, again.Int())
+			require.Equal(t, span.Kind() == ptrace.SpanKindClient, ok, "of an answer it is not known yet")
+			assert.True(t, !ok || again.Int() == 0)
 		}
 		requirePart(t, server, application)
 		assertNested(t, client, server)
