@@ -87,13 +87,14 @@ vet:
 #   DEBIAN_MIRROR            where kernels come from, if apt here knows no Debian mirror
 #   UPDATE                   not empty: write docs/kernels.md instead of comparing
 KERNELS ?= 5.10 6.1 6.12 6.18 newest
-ARM64_KERNELS ?= 6.12
+ARM64_KERNELS ?= 6.1 6.12
 ARCHES ?= amd64 arm64
 LABRUN ?= .
 ARM64_RUN ?= core
 PROBERUN ?= .
 JOBS ?= 1
-lab_core := TestConnectionsAgree|TestPacketsThatAFirewallDrops|TestResetsAgree|TestEachRequestIs
+lab_core := TestConnectionsAgree|TestPacketsThatAFirewallDrops|TestResetsAgree|TestEachRequestIs|$\
+	TestALateReaderShows|TestAQueueingDiscipline|TestASpanTells|TestALostPacketCarries
 
 lab_variables = KERNELS='$(KERNELS)' ARM64_KERNELS='$(ARM64_KERNELS)' ARCHES='$(ARCHES)' \
 	LABRUN='$(LABRUN:core=$(lab_core))' ARM64_RUN='$(ARM64_RUN:core=$(lab_core))' \
@@ -105,7 +106,6 @@ test-kernels: deps-test deps-lab ## Kernel tests in virtual machines: KERNELS="5
 
 kernel-tables: UPDATE = 1
 kernel-tables: LABRUN =
-kernel-tables: ARM64_KERNELS = 6.1 6.12
 kernel-tables: ARM64_RUN =
 kernel-tables: PROBERUN = TestEachHook
 kernel-tables: test-kernels ## Write docs/kernels.md anew from what the kernels say

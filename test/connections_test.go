@@ -31,6 +31,7 @@ func (n *network) stateCounts() map[string]int64 {
 }
 
 func TestConnectionsAgreeWithNstatAndTheirStatesWithSS(t *testing.T) {
+	begun := time.Now()
 	n := newNetwork(t)
 	o := observe(t, n.settings())
 	clientBefore, serverBefore := n.client.nstat(), n.server.nstat()
@@ -69,12 +70,16 @@ func TestConnectionsAgreeWithNstatAndTheirStatesWithSS(t *testing.T) {
 	}
 	assert.Equal(t, map[string]int64{"local_fin": 4, "remote_fin": 3}, reasons("client"))
 	assert.Equal(t, map[string]int64{"local_fin": 3, "remote_fin": 4}, reasons("server"))
-	closed, _ := o.distribution("network.tcp.connection.duration")
+	took := time.Since(begun).Seconds()
+	closed, lived := o.distribution("network.tcp.connection.duration")
 	assert.EqualValues(t, 14, closed)
+	assert.Positive(t, lived)
+	assert.LessOrEqual(t, lived, 14*took)
 	for _, role := range []string{"client", "server"} {
 		handshakes, seconds := o.distribution("network.tcp.handshake.duration", "network.tcp.handshake.role", role)
 		assert.EqualValues(t, 13, handshakes)
 		assert.Positive(t, seconds)
+		assert.LessOrEqual(t, seconds, took, "one after the other")
 	}
 	assert.Zero(t, o.sum("network.tcp.connection.failed"))
 	assert.Zero(t, client["TcpEstabResets"]+server["TcpEstabResets"]+o.sum("network.tcp.resets"), summary(o))

@@ -96,22 +96,29 @@ func TestTransferOfLiveConnectionsAgreesWithSS(t *testing.T) {
 }
 
 // requireRTT: a byte more on the connection is one observation more, of the smoothed round-trip time that ss
-// shows before or after it, as the collection may come while the byte is under way.
+// shows before or after it, as the collection may come while the byte is under way; and of the least.
 func (n *network) requireRTT(o *observer, port int, p pair) {
 	o.t.Helper()
 	of := where{"network.tcp.handshake.role", "client", "server.port", port}
-	before := n.ends(port)["client"]().RTT
+	before := n.ends(port)["client"]()
 	countBefore, sumBefore := o.distribution("network.tcp.rtt", of...)
+	leastCountBefore, leastBefore := o.distribution("network.tcp.rtt.min", of...)
 	require.Positive(o.t, countBefore)
+	require.Equal(o.t, countBefore, leastCountBefore)
 	require.NoError(o.t, move(p.client, p.server, 1))
 	n.requireAgreement(o, port)
-	after := n.ends(port)["client"]().RTT
+	after := n.ends(port)["client"]()
 	count, sum := o.distribution("network.tcp.rtt", of...)
-	require.Equal(o.t, countBefore+1, count)
-	measured := (sum - sumBefore) * 1e3
-	const microsecond = 1e-3 // ss and the metric round each to one
-	assert.Truef(o.t, math.Abs(measured-before) < microsecond || math.Abs(measured-after) < microsecond,
-		"%v ms; ss: %v, then %v", measured, before, after)
+	leastCount, least := o.distribution("network.tcp.rtt.min", of...)
+	require.Equal(o.t, []uint64{countBefore + 1, countBefore + 1}, []uint64{count, leastCount})
+	const microsecond = 1.001e-3 // ss and the metric round each to one
+	is := func(measured, before, after float64) {
+		o.t.Helper()
+		assert.Truef(o.t, math.Abs(measured-before) < microsecond || math.Abs(measured-after) < microsecond,
+			"%v ms; ss: %v, then %v", measured, before, after)
+	}
+	is((sum-sumBefore)*1e3, before.RTT, after.RTT)
+	is((least-leastBefore)*1e3, before.MinRTT, after.MinRTT)
 }
 
 func TestConnectionsOlderThanTheObserverAreAdopted(t *testing.T) {

@@ -53,7 +53,7 @@ func (n *namespace) states() map[string]int {
 type socket struct {
 	BytesSent, BytesRetrans, BytesReceived int64
 	SegsOut, SegsIn, Retrans               int64
-	RTT                                    float64 // milliseconds
+	RTT, MinRTT                            float64 // milliseconds
 	Unacked, OutOfOrder                    int64
 }
 
@@ -93,6 +93,10 @@ func (n *namespace) socketOf(filter ...string) socket {
 			rtt, err := strconv.ParseFloat(smoothed, 64)
 			require.NoError(n.t, err)
 			s.RTT = rtt
+		case "minrtt":
+			rtt, err := strconv.ParseFloat(value, 64)
+			require.NoError(n.t, err)
+			s.MinRTT = rtt
 		}
 	}
 	require.NotZerof(n.t, s.SegsOut, "ss found no connection for %v: %s", filter, out)
