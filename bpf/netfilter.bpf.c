@@ -21,8 +21,8 @@ static __always_inline int netfilter_direction(__u8 family, __u8 hook)
 	return hook == NF_INET_FORWARD ? DIRECTION_UNKNOWN : -1;
 }
 
-/* Whose packet it is; its socket's, where the hook is passed with one. */
-static __always_inline bool netfilter_owner(struct stage_key *key, struct sk_buff *skb, __u32 netns)
+/* Whose packet it is; its socket's, where the hook is passed with one. 0: not known; -1: it is not in scope. */
+static __always_inline int netfilter_owner(struct stage_key *key, struct sk_buff *skb, __u32 netns)
 {
 	struct sock *sk = BPF_CORE_READ(skb, sk);
 	if (!sk || !state_is_full(BPF_CORE_READ(sk, __sk_common.skc_state))) {
@@ -31,10 +31,10 @@ static __always_inline bool netfilter_owner(struct stage_key *key, struct sk_buf
 	}
 	struct owner_ref owner = {};
 	if (!socket_owner(&owner, sk, false) || !socket_ports_in_scope(sk, false))
-		return false;
+		return -1;
 	key->netns = owner.netns;
 	key->cgroup_id = owner.cgroup_id;
-	return true;
+	return 1;
 }
 
 /* Returns the direction, or -1 where the call is not timed. */
@@ -49,9 +49,14 @@ static __always_inline int netfilter_enter(struct sk_buff *skb, struct nf_hook_s
 	__u32 netns = BPF_CORE_READ(state, net, ns.inum);
 	if (!netns_in_scope(netns))
 		return -1;
-	/* What comes in has no socket yet by which it could be known. */
-	bool counted = netfilter_owner(&key, skb, netns);
+	/* What comes in often has no socket yet by which it could be known. */
+	int counted = netfilter_owner(&key, skb, netns);
 	struct in_netfilter *netfilter = &cpu->netfilter[direction];
+	if (counted < 0) {
+		netfilter->skb = skb;
+		netfilter->since_ns = UNKNOWN;
+		return -1;
+	}
 	/* Who comes in has been decided on by stages.bpf.c. */
 	bool first = hook == NF_INET_LOCAL_OUT || hook == NF_INET_FORWARD ||
 		     (hook == NF_INET_POST_ROUTING && netfilter->skb != skb);
@@ -79,6 +84,8 @@ static __always_inline void netfilter_leave(struct sk_buff *skb, __u32 direction
 		return;
 	struct in_netfilter *netfilter = &cpu->netfilter[direction];
 	if (stage_allowance && cpu->turn[direction].skb == skb && !cpu->turn[direction].timed)
+		return;
+	if (netfilter->skb == skb && netfilter->since_ns == UNKNOWN)
 		return;
 	if (netfilter->skb != skb || !netfilter->since_ns) {
 		/* Another packet was in between, or the task has moved: what this one took is not known. */

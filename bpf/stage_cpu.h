@@ -34,7 +34,7 @@ struct at_driver {
 /* A packet that is in netfilter's hooks, or was in some. It may be freed there. */
 struct in_netfilter {
 	struct sk_buff *skb;
-	__u64 since_ns; /* 0: it is not in one now */
+	__u64 since_ns; /* 0: it is not in one now; ~0: it is not in scope */
 	__u64 total_ns; /* in all hooks of this direction so far; ~0: not known */
 	__u64 counted;	/* it is known to be in scope; else it is timed only to be taken off what IP took */
 	struct stage_key key;
@@ -50,11 +50,10 @@ struct stage_cpu {
 	struct sk_buff *received;  /* given to the network stack */
 	__u64 received_ns;
 	struct sk_buff *queued; /* handed to its device */
-	unsigned char *queued_head;
 	__u64 queued_length;
 	__u64 queued_ns;
 	struct at_driver driver;
-	struct sk_buff *stacked;	  /* at a device that has given it to another, which is at it now */
+	struct sk_buff *stacked;	  /* at a device that has given it to another, and is not done with it */
 	struct in_netfilter netfilter[3]; /* by direction */
 	/* The call that a kretprobe, which has no arguments, is the return of. */
 	struct sk_buff *called_skb;

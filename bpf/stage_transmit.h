@@ -125,7 +125,8 @@ static __always_inline void segment_queued(struct stage_cpu *cpu, struct sk_buff
 	struct stage_socket *state = stage_socket(sk, true);
 	if (!state)
 		return;
-	bool first = state->burst_ns != sent;
+	/* What comes to a second device has been to the first, maybe behind others that were sent later. */
+	bool first = (__s64)(sent - state->burst_ns) > 0;
 	if (!first && !state->offered_ns)
 		return;
 	struct stage_block *block = stage_block(&key, DIRECTION_TRANSMIT);
@@ -155,7 +156,7 @@ static __always_inline void segment_queued_untimed(struct stage_cpu *cpu, struct
 	struct stage_socket *state = stage_socket(sk, true);
 	if (!state)
 		return;
-	if (state->burst_ns != sent) {
+	if ((__s64)(sent - state->burst_ns) > 0) {
 		state->burst_ns = sent;
 		stage_untimed_alone(&cpu->untimed.queued);
 	}
@@ -166,11 +167,14 @@ static __always_inline void segment_queued_untimed(struct stage_cpu *cpu, struct
 	socket_sent(stage_block(&key, DIRECTION_TRANSMIT), &key, state, skb, sk, sent);
 }
 
+/* The tag of a VLAN is written into the packet on its way where the device does not do it. */
+#define VLAN_TAG_LENGTH 4
+
 /* Is it the packet that this CPU has handed to a device last? That may have gone from another CPU, and one at the same
  * address be another by now. */
 static __always_inline bool is_queued(struct stage_cpu *cpu, struct sk_buff *skb)
 {
-	return cpu->queued == skb && cpu->queued_head == skb->head && cpu->queued_length == skb->len;
+	return cpu->queued == skb && skb->len - cpu->queued_length <= VLAN_TAG_LENGTH;
 }
 
 /* How long a packet that goes to the driver now was with the queueing discipline: exactly where it is the last
@@ -221,11 +225,12 @@ static __always_inline void queue_passed(struct at_driver *driver, struct stage_
 	stage_submit(key, &time);
 }
 
-/* A device on top of another has its driver's part done by that one. What its own queue took is counted now. */
-static __always_inline void stage_stacked(struct stage_cpu *cpu, struct sk_buff *skb)
+/* A device on top of another has its driver's part done by that one, which may segment the packet, or send others
+ * first. What its own queue took is counted now. */
+static __always_inline void stage_stacked(struct stage_cpu *cpu)
 {
 	struct at_driver *driver = &cpu->driver;
-	cpu->stacked = skb;
+	cpu->stacked = driver->skb;
 	if (!driver->since_ns || driver->since_ns == UNKNOWN)
 		return;
 	struct stage_key key = driver->key;
@@ -240,10 +245,8 @@ static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_devi
 	struct stage_cpu *cpu = this_cpu();
 	if (!cpu || !device_in_scope(device))
 		return;
-	if (cpu->driver.skb == skb && cpu->driver.device != device)
-		stage_stacked(cpu, skb);
-	else
-		cpu->stacked = NULL;
+	if (cpu->driver.skb && cpu->driver.device != device)
+		stage_stacked(cpu);
 	cpu->driver.skb = skb;
 	cpu->driver.device = device;
 	cpu->driver.since_ns = UNKNOWN;

@@ -94,8 +94,12 @@ SEC("tp_btf/net_dev_queue")
 int BPF_PROG(stage_queue, struct sk_buff *skb)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !device_in_scope(skb->dev) || !stage_packet_in_scope(skb))
+	if (!cpu || !device_in_scope(skb->dev))
 		return 0;
+	if (!stage_packet_in_scope(skb)) {
+		cpu->netfilter[DIRECTION_TRANSMIT].skb = NULL;
+		return 0;
+	}
 	struct sock *sk = skb->sk;
 	__u64 sent = send_time(skb, sk);
 	/* Of a packet that did not pass netfilter what was decided is of another one, which had this address before. */
@@ -114,7 +118,6 @@ int BPF_PROG(stage_queue, struct sk_buff *skb)
 		stage_lost(DIRECTION_TRANSMIT, STAGE_NEIGHBOR, STAGE_NO_STAMP);
 	cpu->netfilter[DIRECTION_TRANSMIT].skb = NULL;
 	cpu->queued = skb;
-	cpu->queued_head = skb->head;
 	cpu->queued_length = skb->len;
 	cpu->queued_ns = now; /* the time of this program is in the next stage: to read the clock again costs as much */
 	return 0;

@@ -3,8 +3,9 @@
  * Where stage times are counted, and for whom: the maps and the owner of a packet.
  *
  * Memory does not depend on the number of packets, CPUs or connections. One block holds the seven histograms of an
- * owner in one direction (7 * 1056 bytes); it is shared by CPUs, of which every fourth adds to the same shard. So
- * 256 owners * 2 directions * min(4, CPUs) * 7.2 KiB = 15 MB at most; owners beyond share the overflow blocks.
+ * owner in one direction (7 * 1056 bytes and what was told of them); it is shared by CPUs, of which every fourth adds
+ * to the same shard. So 256 owners * 2 directions * min(4, CPUs) * 7.3 KiB = 15 MB at most; owners beyond share the
+ * overflow blocks.
  */
 #pragma once
 

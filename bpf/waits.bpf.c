@@ -61,7 +61,7 @@ int BPF_PROG(wait_memory_end, struct sock *sk, long *timeout, int result)
 	else
 		conn->blocked_ns = 0;
 	if (since)
-		waited(ctx, sk, conn, SLOW_WRITE, since, bpf_ktime_get_ns(), next_written(sk));
+		waited(ctx, sk, conn, SLOW_WRITE, since, bpf_ktime_get_ns(), next_written(sk, 0));
 	return 0;
 }
 

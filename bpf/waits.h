@@ -23,11 +23,12 @@ static __always_inline void waited(void *ctx, struct sock *sk, struct conn *conn
 	slow_submit(ctx, record);
 }
 
-/* The sequence number of the next byte that the application writes; 0: not known. */
-static __always_inline __u32 next_written(struct sock *sk)
+/* The sequence number of the next byte that the application writes, or of the first of as many as it has just written;
+ * 0: not known. What another thread writes at the same time may be in between. */
+static __always_inline __u32 next_written(struct sock *sk, int written)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	return tp ? tp->write_seq : 0;
+	return tp ? tp->write_seq - written : 0;
 }
 
 static __always_inline void wait_send_started(struct sock *sk, __u64 *clock)
@@ -43,7 +44,7 @@ static __always_inline void wait_send_ended(void *ctx, struct sock *sk, int resu
 	if (!conn || !conn->blocked_ns)
 		return;
 	if (result > 0 && conn->resumed_ns > conn->blocked_ns) {
-		waited(ctx, sk, conn, SLOW_WRITE, conn->blocked_ns, conn->resumed_ns, next_written(sk) - result);
+		waited(ctx, sk, conn, SLOW_WRITE, conn->blocked_ns, conn->resumed_ns, next_written(sk, result));
 		conn->blocked_ns = conn->blocked_again_ns;
 	}
 	conn->blocked_again_ns = 0;
@@ -61,7 +62,7 @@ static __always_inline void wait_offered(void *ctx, struct sock *sk, struct msgh
 	__u64 since = conn->asleep_ns;
 	if (since && !full) {
 		conn->asleep_ns = 0;
-		waited(ctx, sk, conn, SLOW_WRITE, since, clock_now(clock), next_written(sk));
+		waited(ctx, sk, conn, SLOW_WRITE, since, clock_now(clock), next_written(sk, 0));
 	} else if (!since && full && !(msg->msg_flags & MSG_DONTWAIT) && (!tail || size_goal <= (int)tail->len)) {
 		conn->asleep_ns = clock_now(clock);
 	}
@@ -87,6 +88,6 @@ static __always_inline void wait_sent(void *ctx, struct sock *sk, int result)
 			conn->blocked_ns = bpf_ktime_get_ns();
 	} else if (since) {
 		conn->blocked_ns = 0;
-		waited(ctx, sk, conn, SLOW_WRITE, since, bpf_ktime_get_ns(), next_written(sk) - result);
+		waited(ctx, sk, conn, SLOW_WRITE, since, bpf_ktime_get_ns(), next_written(sk, result));
 	}
 }

@@ -116,7 +116,7 @@ func (v *view) leftOut() []comparison {
 	for limit, n := range v.own.by("otelcol_ebpf_net_limits", "", "limit") {
 		missing["beyond the limit of "+limit] = n
 	}
-	return []comparison{{"left out, says the collector of itself", sum(missing), "nothing is left out", 0, frequencies(missing)}}
+	return []comparison{{"left out, as the collector said last", sum(missing), "nothing is left out", 0, frequencies(missing)}}
 }
 
 // drops tells the drops that the demo brought about from others. The names are those of kernels with drop

@@ -236,7 +236,7 @@ func TestWhatTheCollectorLeftOutIsSaid(t *testing.T) {
 		require.NoError(t, point.Attributes().FromRaw(sum.attributes))
 	}
 	v.batch(batch{own: &own})
-	assert.Equal(t, []comparison{{"left out, says the collector of itself", 8, "nothing is left out", 0,
+	assert.Equal(t, []comparison{{"left out, as the collector said last", 8, "nothing is left out", 0,
 		"5 records of payload, 2 runs of on_retransmit, 1 beyond the limit of flows"}}, v.leftOut())
 	v.endRound()
 	assert.Empty(t, out.String(), "they are not among the signals")

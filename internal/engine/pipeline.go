@@ -162,7 +162,7 @@ func (p *pipeline) hurt(connID uint64, sequence uint32, sent bool, c *conn.Conne
 		return otlp.Link{}
 	}
 	call, inFlight := p.calls.InFlight(connID)
-	begun := inFlight && call.ResponseSequenceKnown && int32(sequence-call.ResponseSequence) >= 0
+	begun := inFlight && call.Server && call.ResponseSequenceKnown && int32(sequence-call.ResponseSequence) >= 0
 	if sent && !begun {
 		if ended := p.times.spanAt(connID, false, sequence); ended != nil {
 			return p.made(ended.ids, c)
@@ -180,12 +180,28 @@ func (p *pipeline) Slow(event *wire.SlowEvent) {
 	if p.engine.sink.Logs == nil {
 		return
 	}
+	c, _ := p.table.Get(event.ConnID)
+	if link := p.sentBy(event, c); link != (otlp.Link{}) { // of later calls' bytes it may be known no more
+		p.tellSlow(event, c, link)
+		return
+	}
 	if event.ConnID != 0 && len(p.slow) < batchItems {
 		p.slow = append(p.slow, slowEvent{SlowEvent: *event})
 		return
 	}
-	c, _ := p.table.Get(event.ConnID)
 	p.tellSlow(event, c, otlp.Link{})
+}
+
+// sentBy is the call that has ended whose bytes were slow on their way out, zero if none is known.
+func (p *pipeline) sentBy(event *wire.SlowEvent, c *conn.Connection) otlp.Link {
+	if event.Direction != wire.DirectionTransmit || event.Sequence == 0 {
+		return otlp.Link{}
+	}
+	ended := p.times.spanAt(event.ConnID, false, event.Sequence)
+	if ended == nil {
+		return otlp.Link{}
+	}
+	return p.made(ended.ids, c)
 }
 
 // slowEvent waits for its call.
@@ -228,18 +244,21 @@ func (p *pipeline) tellSlow(event *wire.SlowEvent, c *conn.Connection, link otlp
 	p.logged()
 }
 
-// slowed is the span of the call whose bytes were slow on their way out; else of the one that was under way, the newest
-// to begin of those that have ended.
+// slowed is the span of the call whose bytes were slow on their way out, where that is known and has ended; else of the
+// one that was under way, the newest to begin of those that have ended.
 func (p *pipeline) slowed(event *wire.SlowEvent, c *conn.Connection) otlp.Link {
-	if event.Direction == wire.DirectionTransmit && event.Sequence != 0 {
+	if event.What == wire.SlowWindow && event.Direction == wire.DirectionTransmit {
 		return p.hurt(event.ConnID, event.Sequence, true, c)
+	}
+	if link := p.sentBy(event, c); link != (otlp.Link{}) {
+		return link
 	}
 	if of, ok := p.times.during(event.ConnID, event.Header.TimeNs); ok {
 		return p.made(of, c)
 	}
 	reads := event.What == wire.SlowRead || event.What == wire.SlowWindow
 	call, ok := p.calls.InFlight(event.ConnID)
-	if ok && (call.StartNs <= event.Header.TimeNs || reads && begins(call, event.Sequence)) {
+	if ok && (call.StartNs <= event.Header.TimeNs || reads && begins(call, event.Sequence) || asks(call, event)) {
 		return p.link(call, c)
 	}
 	return otlp.Link{}
@@ -248,6 +267,12 @@ func (p *pipeline) slowed(event *wire.SlowEvent, c *conn.Connection) otlp.Link {
 // begins: that byte was received, and is the first of the call.
 func begins(call *l7.Call, sequence uint32) bool {
 	return call.Server && call.SequenceKnown && call.RequestSequence == sequence
+}
+
+// asks: a byte of the request was slow on its way out, or one behind it.
+func asks(call *l7.Call, event *wire.SlowEvent) bool {
+	return event.Direction == wire.DirectionTransmit && event.Sequence != 0 &&
+		!call.Server && call.SequenceKnown && int32(event.Sequence-call.RequestSequence) >= 0
 }
 
 // Payload implements wire.Handler.

@@ -290,12 +290,12 @@ func endOf(kept *moments, last *moment, timeNs uint64) *moment {
 // served splits a call that was answered here.
 func (c *connTimes) served(call *l7.Call, begun, ended *moment, parts *otlp.Parts) {
 	if begun != nil {
-		// To an early answer the rest of the request does not matter.
+		// To an early answer the rest of the request does not matter. If its end was lost, nothing is known.
 		since := call.StartNs
 		if call.RequestEndNs != 0 && call.RequestEndNs <= call.ResponseStartNs {
 			since = call.RequestEndNs
 		}
-		if call.ResponseStartNs >= since {
+		if call.ResponseStartNs >= since && (call.RequestEndNs != 0 || call.Capture == l7.Complete) {
 			parts.Application = time.Duration(call.ResponseStartNs - since)
 		}
 		if came := begun.came(call.RequestSequence, parts); came != 0 {

@@ -69,6 +69,9 @@ func TestWhatTheRestOfARequestTakesIsNotTheApplications(t *testing.T) {
 		call.RequestEndNs = end
 		assert.Equal(t, application, splitOf(call, movement(in, 2000, 4294967200, 100), movement(out, 5000, 700, 1000)).Application, end)
 	}
+	lost := servedCall()
+	lost.Capture = l7.Gap
+	assert.EqualValues(t, -1, splitOf(lost, movement(in, 2000, 4294967200, 100), movement(out, 5000, 700, 1000)).Application)
 }
 
 func TestWhatAServerSentAgainIsAtLeastThat(t *testing.T) {

@@ -255,7 +255,7 @@ func (c *conn) responseHead(s *http2Side, status int, timeNs uint64) {
 		c.endStream(st, response, timeNs)
 	case first && st.Method == "CONNECT" && status/100 == 2:
 		// As with HTTP/1, the call is over when the tunnel is open.
-		st.requestDone, st.bodyLost = true, [2]bool{true, true}
+		st.requestDone, st.RequestEndNs, st.bodyLost = true, st.StartNs, [2]bool{true, true}
 		c.endStream(st, response, timeNs)
 	}
 }

@@ -4,7 +4,7 @@
 //	kerneltables docs REPORT.json…
 //
 // docs/kernels.json keeps one report per kernel, docs/kernels.md shows them as tables. A hook that came or went, another
-// reason to refuse one, or a program that costs the verifier a fifth more than it did, is an error; with -update it is
+// kind of reason to refuse one, or a program that costs the verifier a fifth more than it did, is an error; with -update it is
 // the new truth.
 package main
 
