@@ -65,7 +65,7 @@ func newCgroupPath(t *testing.T, path string) string {
 	proc := owner.NewProc(owner.ProcOptions{})
 	defer proc.Close()
 	if proc.CgroupMount() == "" {
-		t.Skip("this kernel has no cgroup v2 hierarchy mounted")
+		lacks(t, "no cgroup v2 hierarchy is mounted")
 	}
 	full := proc.CgroupMount()
 	for name := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
@@ -73,7 +73,7 @@ func newCgroupPath(t *testing.T, path string) string {
 		if err := os.Mkdir(full, 0o755); os.IsExist(err) {
 			continue
 		} else if err != nil {
-			t.Skipf("needs the privilege to make a cgroup: %v", err)
+			lacks(t, "needs the privilege to make a cgroup: %v", err)
 		}
 		made := full
 		t.Cleanup(func() {
@@ -478,7 +478,7 @@ func TestANamespacesNumberIsNotConfusedWithThePodBefore(t *testing.T) {
 
 func TestTheHostsCountersAreTheHosts(t *testing.T) {
 	if _, err := os.Stat("/proc/2/comm"); err != nil {
-		t.Skip("no kernel threads are to be seen: this is not the host's pid namespace")
+		lacks(t, "no kernel threads are to be seen: this is not the host's pid namespace")
 	}
 	config := counting()
 	config.Probe.Connections = false // nobody else's traffic is traced
@@ -522,7 +522,7 @@ func TestAContainerThatComesAndGoesBetweenCollectionsIsTold(t *testing.T) {
 	o := start(t, config)
 	eventually(t, "the probes are attached", func() bool { return len(o.engine.Stats().Probes) > 0 })
 	if hook, refused := o.hook("payload"); hook == "" {
-		t.Skipf("this kernel has no tap on payload: %v", refused)
+		lacks(t, "this kernel has no tap on payload: %v", refused)
 	}
 	dir, err := os.Open(cgroup)
 	require.NoError(t, err)

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// inLab: in a virtual machine nothing that a test needs may be missing.
+// inLab: this is one of the lab's virtual machines.
 func inLab() bool { return os.Getenv("LAB_KERNEL") != "" }
 
 // scaled is how many of something to do: a virtual machine is slow, and `go test -short` is for the hurried.
@@ -36,15 +36,21 @@ func scaled(full int) int {
 	return full
 }
 
+// lacks skips a test that cannot run on this machine. The lab has all that a test needs: there it fails.
+func lacks(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if inLab() {
+		t.Fatalf("not in the lab: "+format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
 // need skips the test where a program is not installed.
 func need(t *testing.T, programs ...string) {
 	t.Helper()
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
-			if inLab() {
-				t.Fatalf("the lab was not told to take %s along", program)
-			}
-			t.Skipf("%s is not installed", program)
+			lacks(t, "%s is not installed", program)
 		}
 	}
 }

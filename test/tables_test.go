@@ -30,7 +30,7 @@ func (n *namespace) ipvsadm() (totals [5]int64) {
 
 func TestIPVSCountersAgreeWithIpvsadm(t *testing.T) {
 	if _, err := os.Stat("/proc/net/ip_vs_stats"); err != nil {
-		t.Skipf("no IPVS in this kernel: %v", err)
+		lacks(t, "no IPVS in this kernel: %v", err)
 	}
 	n := newNetwork(t)
 	need(t, "ipvsadm")
