@@ -22,7 +22,8 @@ type mode struct {
 	name    string
 	config  string
 	signals []string
-	idle    bool // the load is out of scope
+	idle    bool     // the load is out of scope
+	hooks   []string // instead of a collector, programs that do nothing at these tracepoints
 }
 
 const (
@@ -32,7 +33,12 @@ const (
 
 var modes = []mode{
 	{name: "untraced"},
-	{name: "empty"}, // programs that do nothing at the hooks of all that is on by default
+	{name: "empty", hooks: slices.Concat(stageHooks, otherHooks)}, // of all that is on by default
+	{name: "stages-empty", hooks: stageHooks},
+	{name: "stages-alone", config: "connections: {enabled: false}\n    drops: {enabled: false}\n" +
+		"    resets: {enabled: false}\n    retransmits: {enabled: false}\n    http: {enabled: false}\n" +
+		"    flows: {enabled: false}\n    dns: {enabled: false}\n    counters: {enabled: false}",
+		signals: []string{"metrics"}},
 	// All is on, for a namespace in which nothing happens.
 	{name: "idle", config: "http: {spans: {per_second: 1000000}}", signals: []string{"metrics", "logs", "traces"}, idle: true},
 	{name: "events", config: events + "\n    http: {enabled: false}\n    " + off, signals: []string{"metrics", "logs"}},
@@ -44,6 +50,16 @@ var modes = []mode{
 		signals: []string{"metrics", "logs", "traces"}},
 	{name: "spans", config: "http: {spans: {per_second: 1000000}}", signals: []string{"metrics", "logs", "traces"}},
 }
+
+// The tracepoints of the programs that run for each request where there are no trampolines: those of stages and of the
+// waits that come with them, and the others.
+var (
+	stageHooks = []string{
+		"net_dev_queue", "net_dev_start_xmit", "net_dev_xmit", "netif_receive_skb", "skb_copy_datagram_iovec",
+		"sock_send_length", "tcp_probe", "tcp_rcv_space_adjust", "tcp_sendmsg_locked",
+	}
+	otherHooks = []string{"kfree_skb", "sock_recv_length"}
+)
 
 type options struct {
 	collectors []string

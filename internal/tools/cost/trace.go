@@ -34,11 +34,8 @@ service:
 
 // trace switches on what the subject has on. The collector hands its data to an exporter that drops it.
 func (b *bench) trace(s *subject) (stop func(), err error) {
-	switch s.name {
-	case "untraced":
-		return func() {}, nil
-	case "empty":
-		return emptyPrograms()
+	if s.signals == nil {
+		return emptyPrograms(s.hooks)
 	}
 	var pipelines strings.Builder
 	for _, signal := range s.signals {
@@ -77,14 +74,8 @@ func (b *bench) trace(s *subject) (stop func(), err error) {
 	return nil, fmt.Errorf("the collector does not start: %s", said)
 }
 
-// tracepoints are those of the programs that run for each request where there are no trampolines.
-var tracepoints = []string{
-	"kfree_skb", "net_dev_queue", "net_dev_start_xmit", "net_dev_xmit", "netif_receive_skb", "skb_copy_datagram_iovec",
-	"sock_recv_length", "sock_send_length", "tcp_probe", "tcp_rcv_space_adjust", "tcp_sendmsg_locked",
-}
-
 // emptyPrograms attaches programs that do nothing.
-func emptyPrograms() (stop func(), err error) {
+func emptyPrograms(tracepoints []string) (stop func(), err error) {
 	var closers []io.Closer
 	stop = func() {
 		for _, closer := range closers {
