@@ -145,7 +145,7 @@ func TestAnAnswerThatIsReadAfterAResetIsTold(t *testing.T) {
 			}
 			assert.Equal(t, []string{"", "404", "5"}, []string{
 				text(a, "ebpfnet.capture"), text(a, "http.response.status_code"), text(a, "http.response.body.size"),
-			}, "%v", kind)
+			}, "%v, read %v after the end", kind, took)
 		}
 	}
 }

@@ -277,12 +277,13 @@ func (s *source) Run(ctx context.Context, handler wire.Handler) error {
 			return s.finish(handler)
 		case at := <-ticker.C:
 			s.complain("follow the clock", s.stages.tick())
+			// Read first: whoever is told the time takes what has not come by then for missing.
+			now, _ := clocks()
 			if err := s.drain(handler); err != nil {
 				return err
 			}
-			if at.After(flushAt) {
+			if at.After(flushAt) && !s.behind {
 				flushAt = at.Add(s.config.FlushInterval)
-				now, _ := clocks()
 				handler.Flush(now)
 			}
 			if at.After(collectAt) {

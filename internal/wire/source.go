@@ -37,7 +37,8 @@ type Handler interface {
 	Slow(*SlowEvent)
 	// Stage is called for RecordStage.
 	Stage(*StageRecord)
-	// Flush asks for what is complete (logs, spans) to be handed on.
+	// Flush asks for what is complete (logs, spans) to be handed on. What the kernel told before timeNs has all been
+	// handed over: what is missing by then does not come any more.
 	Flush(timeNs uint64)
 	// Collect ends a collection: snapshots of all live connections came before it.
 	Collect(*Collection)
