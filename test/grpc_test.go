@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -242,10 +244,14 @@ func requireRPCs(t *testing.T, o *observer, kind ptrace.SpanKind, book *rpcBook)
 	for _, span := range o.spans(kind) {
 		a := span.Attributes()
 		method := text(a, "rpc.method")
+		excused := o.skipped() > 0 && text(a, "ebpfnet.capture") != ""
+		if excused && method == "" { // what a skipped run would have told was needed to read its name
+			continue
+		}
 		require.NotContains(t, spans, method, "%v: two spans", kind)
-		require.Contains(t, book.calls, method, "%v: nobody made this call", kind)
+		require.Contains(t, slices.Collect(maps.Keys(book.calls)), method, "%v: nobody made this call: %v", kind, a.AsRaw())
 		spans[method] = span
-		if o.skipped() > 0 && text(a, "ebpfnet.capture") != "" {
+		if excused {
 			continue
 		}
 		require.Empty(t, text(a, "ebpfnet.capture"), "%v %s", kind, method)
