@@ -153,7 +153,7 @@ func run(ctx context.Context, opts options) (int, error) {
 	if err != nil {
 		return statusLab, err
 	}
-	emulator, err := fetchEmulator(ctx, opts.cache, opts.mirror, line.emulator, machines[opts.arch])
+	emulator, err := fetchEmulator(ctx, opts.cache, opts.mirror, line.emulatorOf(opts.arch), machines[opts.arch])
 	if err != nil {
 		return statusLab, err
 	}
