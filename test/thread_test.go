@@ -171,7 +171,10 @@ func TestWhatAThreadAsksWhileItServesIsForWhatItServes(t *testing.T) {
 					require.Equal(t, front.TraceID(), back.Links().At(0).TraceID())
 					require.Equal(t, front.SpanID(), back.Links().At(0).SpanID())
 					end, told := served[fmt.Sprintf("/back/%d", i)]
-					require.True(t, told)
+					if !told {
+						require.NotZero(t, o.skipped())
+						continue
+					}
 					require.Equal(t, back.TraceID(), end.TraceID())
 					require.Equal(t, back.SpanID(), end.ParentSpanID())
 				}
