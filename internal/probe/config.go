@@ -22,7 +22,7 @@ type Config struct {
 	NAT         []string // network namespaces whose table of connections tells of translated destinations: "self" or a path
 
 	RingBytes      int      // size of the ring buffer, a power of two and a multiple of the page size; 0: 8 MiB
-	MaxConnections int      // size of the connection map where state cannot live in the socket; 0: 262144
+	MaxConnections int      // least size of the connection map where state cannot live in the socket; 0: 262144
 	AvoidHooks     []string // hooks never to use: a kind ("fexit", "kprobe", …) or a whole name ("fexit/tcp_recvmsg")
 
 	Kernel *Kernel // what was read of the kernel before; nil: it is read anew, and forgotten as soon as it can be

@@ -219,8 +219,20 @@ func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress, inParts bool) (*ebpf.M
 			spec.MaxEntries = uint32(l.config.MaxConnections)
 		}
 	}
+	if spec.Type == ebpf.LRUHash && spec.MaxEntries > 1 {
+		cpus, err := ebpf.PossibleCPU()
+		if err != nil {
+			return nil, err
+		}
+		spec.MaxEntries = max(spec.MaxEntries, uint32(cpus)*lruEntriesPerCPU)
+	}
 	return l.makeMap(spec)
 }
+
+// lruEntriesPerCPU is the least that an LRU hash must have. A CPU that adds an entry takes up to 128 free ones for
+// itself (LOCAL_FREE_TARGET, kernel/bpf/bpf_lru_list.c). One that finds none left takes what is in use, its own latest
+// too, however many lie unused with the others.
+const lruEntriesPerCPU = 256
 
 func (l *loader) makeMap(spec *ebpf.MapSpec) (*ebpf.Map, error) {
 	key := mapKey{spec.Name, spec.MaxEntries}
