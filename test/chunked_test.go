@@ -65,7 +65,9 @@ func TestChunkedContentIsToldAsFarAsItIsCaptured(t *testing.T) {
 					default:
 						assert.Equal(t, []string{"", "0"}, []string{capture, length}, "the next call is found")
 					}
-					assert.Equal(t, "200", text(a, "http.response.status_code"))
+					if o.skipped() == 0 || capture == "" {
+						assert.Equal(t, "200", text(a, "http.response.status_code"))
+					}
 				}
 			}
 		})

@@ -136,14 +136,20 @@ func testDatagramFlows(t *testing.T, avoid []string) {
 		want[" server 7301 receive"] = [2]int64{10000, 10}
 	}
 	flows := o.datagramFlows()
-	assert.Equal(t, want, flows, hook)
+	if o.skipped() == 0 {
+		assert.Equal(t, want, flows, hook)
+	}
 	packets := map[string]int64{}
 	for key, counts := range flows {
+		assert.LessOrEqual(t, counts[0], want[key][0], key)
+		assert.LessOrEqual(t, counts[1], want[key][1], key)
 		packets[key[strings.LastIndexByte(key, ' ')+1:]] += counts[1]
 	}
 	udp := func(counter string) int64 {
 		return client["Udp"+counter] + client["Udp6"+counter] + server["Udp"+counter] + server["Udp6"+counter]
 	}
-	assert.Equal(t, map[string]int64{"transmit": udp("OutDatagrams"), "receive": udp("InDatagrams")}, packets)
+	for direction, counter := range map[string]string{"transmit": "OutDatagrams", "receive": "InDatagrams"} {
+		o.assertAll(int(udp(counter)), packets[direction], direction)
+	}
 	assert.Zero(t, o.engine.Stats().Kernel.FlowsFull, fmt.Sprint(flows))
 }

@@ -113,33 +113,42 @@ func TestLookupsAgreeWithTheNameServersLog(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, addresses, netip.MustParseAddr("192.0.2.7"))
 	}
-	eventually(t, "the lookup that was lost has timed out", func() bool { return o.sum("dns.lookup.failed", "error.type", "timeout") > 0 })
+	eventually(t, "the lookup that was lost has timed out", func() bool {
+		return o.sum("dns.lookup.failed", "error.type", "timeout") > 0 || o.skipped() > 0 && o.engine.Stats().Lookups.Unknown > 0
+	})
 	o.stop()
 
 	assert.Equal(t, 10, server.queries("A"))
 	for _, kind := range []string{"A", "AAAA"} {
-		assert.Equal(t, server.queries(kind), o.lookups("dns.question.type", kind), "%s, of which the server had %d", kind, server.queries(kind))
+		o.assertAll(server.queries(kind), int64(o.lookups("dns.question.type", kind)), "%s, of which the server had %d", kind, server.queries(kind))
 	}
 	for code, count := range map[string]int{"NOERROR": 14, "NXDOMAIN": 1, "REFUSED": 2} {
-		assert.Equal(t, count, o.lookups("dns.response_code", code), code)
+		o.assertAll(count, int64(o.lookups("dns.response_code", code)), code)
 	}
-	assert.Equal(t, map[string]int64{"REFUSED": 2, "timeout": 1}, o.by("error.type", "dns.lookup.failed"))
+	for kind, count := range map[string]int{"REFUSED": 2, "timeout": 1} {
+		o.assertAll(count, o.sum("dns.lookup.failed", "error.type", kind), kind)
+	}
+	assert.LessOrEqual(t, o.sum("dns.lookup.failed"), int64(3), "nothing else")
 	stats := o.engine.Stats().Lookups
 	assert.Equal(t, stats.Questions, stats.Answered+stats.TimedOut+stats.Unknown+stats.Pending, "%+v", stats)
-	assert.Zero(t, stats.Unknown+stats.Malformed+stats.Stray, "%+v", stats)
+	assert.LessOrEqual(t, uint64(stats.Unknown+stats.Stray), o.skipped(), "%+v", stats)
+	assert.Zero(t, stats.Malformed, "%+v", stats)
 
 	for name, transport := range map[string]string{"A": "udp", "AAAA": "tcp"} {
 		events := o.events("dns.lookup.failed", "error.type", "REFUSED", "dns.question.type", name)
-		if assert.Len(t, events, 1) {
-			a := events[0].Attributes()
+		o.assertAll(1, int64(len(events)))
+		for _, event := range events {
+			a := event.Attributes()
 			assert.Equal(t, "else.where", text(a, "dns.question.name"))
 			assert.Equal(t, n.server.v4.String(), text(a, "server.address"))
 			assert.Equal(t, transport, text(a, "network.transport"))
 		}
 	}
-	if events := o.events("dns.lookup.failed", "error.type", "timeout"); assert.Len(t, events, 1) {
-		assert.Equal(t, "lost.example", text(events[0].Attributes(), "dns.question.name"))
-		assert.Equal(t, "Lookup of lost.example (A) at 10.77.0.2 failed: timeout", events[0].Body().Str())
+	lost := o.events("dns.lookup.failed", "error.type", "timeout")
+	o.assertAll(1, int64(len(lost)))
+	for _, event := range lost {
+		assert.Equal(t, "lost.example", text(event.Attributes(), "dns.question.name"))
+		assert.Equal(t, "Lookup of lost.example (A) at 10.77.0.2 failed: timeout", event.Body().Str())
 	}
 }
 
@@ -169,7 +178,7 @@ func TestASlowLookupIsTold(t *testing.T) {
 	assert.Equal(t, "NXDOMAIN", n.dig("@"+n.server.v4.String(), "+noedns", "slow.example", "A"))
 	o.stop()
 	count, seconds := o.distribution("dns.lookup.duration", "dns.response_code", "NXDOMAIN", "dns.question.type", "A")
-	assert.EqualValues(t, 1, count, fmt.Sprintf("%+v", o.engine.Stats().Lookups))
-	assert.GreaterOrEqual(t, seconds, delay.Seconds())
+	o.assertAll(1, int64(count), fmt.Sprintf("%+v", o.engine.Stats().Lookups))
+	assert.GreaterOrEqual(t, seconds, delay.Seconds()*float64(count))
 	assert.Zero(t, o.sum("dns.lookup.failed"))
 }

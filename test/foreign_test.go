@@ -196,8 +196,8 @@ func TestWhatTheKernelEncryptsIsCountedButNotRead(t *testing.T) {
 					whole++
 				}
 			}
-			assert.Len(t, o.spans(kind), 2, "the plain ones: %v", kind)
-			assert.Equal(t, 2, whole, "%v", kind)
+			o.assertAll(2, int64(len(o.spans(kind))), "the plain ones: %v", kind)
+			o.assertAll(2, int64(whole), "%v", kind)
 		}
 		o.requireNoDrops(nil, client, server)
 	})

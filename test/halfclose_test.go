@@ -140,7 +140,7 @@ func TestAnAnswerThatIsReadAfterAResetIsTold(t *testing.T) {
 		o.assertAll(1, int64(len(spans)))
 		for _, span := range spans {
 			a := span.Attributes()
-			if kind == ptrace.SpanKindClient && o.mayForget(took) {
+			if o.skipped() > 0 || kind == ptrace.SpanKindClient && o.mayForget(took) {
 				continue
 			}
 			assert.Equal(t, []string{"", "404", "5"}, []string{

@@ -180,17 +180,24 @@ func TestEachRequestOfWrkIsToldAndThoseItHangsUpOnAreSaidToBe(t *testing.T) {
 			}
 			told[call{text(a, port), text(a, "http.request.method"), text(a, "url.path"), status}]++
 		}
-		require.LessOrEqual(t, unanswered, connections+int(o.skipped()), "%v", kind)
+		// Of an answer that was left out it is not known either to which of two calls the next one belongs.
+		require.LessOrEqual(t, unanswered, connections+2*int(o.skipped()), "%v", kind)
 		for of, times := range told {
+			require.Contains(t, log, of, "%v", kind)
 			// A request may have been sent that the server never read.
 			most := log[of]
 			if kind == ptrace.SpanKindClient {
 				most++
 			}
 			require.LessOrEqual(t, times, most, "%v %v", kind, of)
-			require.GreaterOrEqual(t, times+int(o.skipped()), log[of], "%v %v", kind, of)
 		}
-		require.Len(t, told, len(log), "%v", kind)
+		short := 0 // connections, each with its port: a hole may take what follows up to the end
+		for of, times := range log {
+			if told[of] < times {
+				short++
+			}
+		}
+		require.LessOrEqual(t, short, int(o.skipped()), "%v", kind)
 		t.Logf("%v: %d requests in the log, %d without an answer", kind, requests, unanswered)
 	}
 }

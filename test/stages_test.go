@@ -410,7 +410,7 @@ func testManyRules(t *testing.T, avoid []string) {
 	}
 	// All pass this hook, and some kernels have another for them to pass, which is fast: the slowest are those of the rules.
 	count := float64(o.stages()["transmit netfilter"].count)
-	require.GreaterOrEqual(t, count, float64(2*pairs))
+	require.GreaterOrEqual(t, count+float64(o.skipped()), float64(2*pairs))
 	o.requireQuantile("transmit netfilter", 1-pairs/2/count, &w)
 }
 

@@ -57,11 +57,11 @@ func TestALateReaderMakesDataWait(t *testing.T) {
 	o.stop()
 
 	count, sum := o.distribution("network.socket.read.wait")
-	assert.EqualValues(t, times, count)
-	assert.GreaterOrEqual(t, sum, least.Seconds()*0.99)
+	o.assertAll(times, int64(count))
+	assert.GreaterOrEqual(t, sum, least.Seconds()*0.99*float64(count)/times)
 	assert.LessOrEqual(t, sum, most.Seconds())
 	events := o.events("network.socket.read.slow")
-	require.Len(t, events, times)
+	o.assertAll(times, int64(len(events)))
 	for _, event := range events {
 		took, _ := event.Attributes().Get("network.slow.duration")
 		assert.GreaterOrEqual(t, took.Double(), (late / 2).Seconds())
