@@ -7,7 +7,7 @@
  * calls), the wait for other commands included. They belong to nobody, so they are watched only where the whole host
  * is.
  *
- * Memory: COMMANDS histograms of 1040 bytes, and as many commands under way, or more for many CPUs (sharedMap).
+ * Memory: COMMANDS histograms of 1040 bytes, and as many commands under way for each possible CPU (sharedMap).
  */
 #include "histogram.h"
 #include "slow.h"

@@ -57,7 +57,7 @@ func TestChunkedContentIsToldAsFarAsItIsCaptured(t *testing.T) {
 					a := span.Attributes()
 					capture, length := text(a, "ebpfnet.capture"), text(a, "http.response.body.size")
 					switch long := strings.HasPrefix(text(a, "url.path"), "/long/"); {
-					case o.skipped() > 0:
+					case o.skipped() > 0 && capture != "":
 					case long && whole:
 						assert.Equal(t, []string{"", fmt.Sprint(size)}, []string{capture, length})
 					case long:

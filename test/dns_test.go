@@ -114,7 +114,8 @@ func TestLookupsAgreeWithTheNameServersLog(t *testing.T) {
 		require.Contains(t, addresses, netip.MustParseAddr("192.0.2.7"))
 	}
 	eventually(t, "the lookup that was lost has timed out", func() bool {
-		return o.sum("dns.lookup.failed", "error.type", "timeout") > 0 || o.skipped() > 0 && o.engine.Stats().Lookups.Unknown > 0
+		lookups := o.engine.Stats().Lookups
+		return o.sum("dns.lookup.failed", "error.type", "timeout") > 0 || o.skipped() > 0 && lookups.Questions > 0 && lookups.Pending == 0
 	})
 	o.stop()
 
@@ -131,7 +132,8 @@ func TestLookupsAgreeWithTheNameServersLog(t *testing.T) {
 	assert.LessOrEqual(t, o.sum("dns.lookup.failed"), int64(3), "nothing else")
 	stats := o.engine.Stats().Lookups
 	assert.Equal(t, stats.Questions, stats.Answered+stats.TimedOut+stats.Unknown+stats.Pending, "%+v", stats)
-	assert.LessOrEqual(t, uint64(stats.Unknown+stats.Stray), o.skipped(), "%+v", stats)
+	// What is pending when an answer may have been lost is not known any more.
+	assert.True(t, stats.Unknown+stats.Stray == 0 || stats.Unknown <= o.skipped()+1 && stats.Stray <= o.skipped(), "%+v", stats)
 	assert.Zero(t, stats.Malformed, "%+v", stats)
 
 	for name, transport := range map[string]string{"A": "udp", "AAAA": "tcp"} {

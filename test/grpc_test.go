@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -249,7 +247,8 @@ func requireRPCs(t *testing.T, o *observer, kind ptrace.SpanKind, book *rpcBook)
 			continue
 		}
 		require.NotContains(t, spans, method, "%v: two spans", kind)
-		require.Contains(t, slices.Collect(maps.Keys(book.calls)), method, "%v: nobody made this call: %v", kind, a.AsRaw())
+		_, called := book.calls[method]
+		require.True(t, called, "%v: nobody made this call: %v", kind, a.AsRaw())
 		spans[method] = span
 		if excused {
 			continue

@@ -140,7 +140,8 @@ func TestAnAnswerThatIsReadAfterAResetIsTold(t *testing.T) {
 		o.assertAll(1, int64(len(spans)))
 		for _, span := range spans {
 			a := span.Attributes()
-			if o.skipped() > 0 || kind == ptrace.SpanKindClient && o.mayForget(took) {
+			lacking := o.skipped() > 0 || kind == ptrace.SpanKindClient && o.mayForget(took)
+			if lacking && text(a, "ebpfnet.capture") != "" {
 				continue
 			}
 			assert.Equal(t, []string{"", "404", "5"}, []string{

@@ -40,7 +40,7 @@ func scaled(full int) int {
 func lacks(t *testing.T, format string, args ...any) {
 	t.Helper()
 	if inLab() {
-		t.Fatalf("not in the lab: "+format, args...)
+		t.Fatalf("the lab lacks what this needs (lab/vm's -program takes a program along): "+format, args...)
 	}
 	t.Skipf(format, args...)
 }

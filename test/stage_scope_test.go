@@ -112,9 +112,13 @@ func TestAnAnswerThatWaitsToGoOutIsToldWithItsTrace(t *testing.T) {
 	for _, event := range o.events("network.stage.slow", "network.stage.name", "qdisc", "network.transport", "tcp", "source.port", 80) {
 		told[event.TraceID().String()+event.SpanID().String()]++
 	}
-	for of, events := range told {
-		assert.True(t, traces[of] || len(traces) < calls, "%d events of %s", events, of)
+	unknown := 0
+	for of := range told {
+		if !traces[of] {
+			unknown++
+		}
 	}
+	assert.LessOrEqual(t, unknown, calls-len(traces), "%v", told)
 	o.assertAll(calls, int64(len(told)), "each answer waited: %v", told)
 }
 

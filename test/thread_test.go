@@ -149,7 +149,8 @@ func TestWhatAThreadAsksWhileItServesIsForWhatItServes(t *testing.T) {
 				askFront(t, n, n.server.at4(8000), connections, each)
 				o.stop()
 
-				made, served, found := byPath(o.spans(ptrace.SpanKindClient)), byPath(o.spans(ptrace.SpanKindServer)), 0
+				made, served := byPath(o.spans(ptrace.SpanKindClient)), byPath(o.spans(ptrace.SpanKindServer))
+				found, unseen := 0, 0
 				for i := range connections * each {
 					back, told := made[fmt.Sprintf("/back/%d", i)]
 					front, toldToo := served[fmt.Sprintf("/%d", i)]
@@ -172,13 +173,14 @@ func TestWhatAThreadAsksWhileItServesIsForWhatItServes(t *testing.T) {
 					require.Equal(t, front.SpanID(), back.Links().At(0).SpanID())
 					end, told := served[fmt.Sprintf("/back/%d", i)]
 					if !told {
-						require.NotZero(t, o.skipped())
+						unseen++
 						continue
 					}
 					require.Equal(t, back.TraceID(), end.TraceID())
 					require.Equal(t, back.SpanID(), end.ParentSpanID())
 				}
 				require.NotZero(t, found)
+				require.LessOrEqual(t, unseen, int(o.skipped())*each, "a hole may take what follows on its connection")
 			})
 		})
 	}

@@ -13,9 +13,8 @@ const dnsPort = 53
 type lookups struct {
 	tracker *dns.Tracker
 	bucket  bucket
-	// All records from before read are known to have been taken from the ring buffer at the next flush but one.
-	read, flushed uint64
-	lost          uint64 // records that may have been answers
+	read    uint64 // all that was told before has been handed over
+	lost    uint64 // records that may have been answers
 }
 
 // Datagram implements wire.Handler.
@@ -48,7 +47,7 @@ func (p *pipeline) lookup(lookup *dns.Lookup) {
 	p.logged()
 }
 
-func (l *lookups) flush(timeNs uint64) { l.read, l.flushed = l.flushed, timeNs }
+func (l *lookups) flush(timeNs uint64) { l.read = timeNs }
 
 // collect says of those that have waited for too long that they failed, unless an answer may have been lost.
 func (l *lookups) collect(stats *wire.KernelStats) {

@@ -35,7 +35,7 @@ func (s *source) collect(handler wire.Handler) {
 	// has gone.
 	if s.snapshot != nil {
 		err := s.walk(handler)
-		collection.Snapshot = err == nil && !s.behind
+		collection.Snapshot = err == nil
 		s.complain("walk connections", err)
 	}
 	if s.counters != nil {

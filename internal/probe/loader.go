@@ -190,6 +190,11 @@ func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress, inParts bool) (*ebpf.M
 		spec.MaxEntries = 1
 		return l.makeMap(spec)
 	}
+	possible, err := ebpf.PossibleCPU()
+	if err != nil {
+		return nil, err
+	}
+	cpus := uint32(possible)
 	switch spec.Name {
 	case "records":
 		spec.MaxEntries = uint32(l.config.RingBytes)
@@ -201,17 +206,9 @@ func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress, inParts bool) (*ebpf.M
 			spec.MaxEntries = uint32(l.config.Datagrams.MaxFlows)
 		}
 	case "scratch", "datagram_scratch":
-		cpus, err := ebpf.PossibleCPU()
-		if err != nil {
-			return nil, err
-		}
-		spec.MaxEntries = uint32(cpus) * 2
+		spec.MaxEntries = cpus * 2
 	case "stage_blocks":
-		cpus, err := ebpf.PossibleCPU()
-		if err != nil {
-			return nil, err
-		}
-		spec.MaxEntries = stageEntries(cpus)
+		spec.MaxEntries = stageEntries(possible)
 	case "conns_by_socket", "stage_sockets_by_address":
 		// Every object names it; where the state lives in the sockets it must not cost memory.
 		spec.MaxEntries = 1
@@ -220,18 +217,14 @@ func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress, inParts bool) (*ebpf.M
 		}
 	}
 	if spec.Type == ebpf.LRUHash && spec.MaxEntries > 1 {
-		cpus, err := ebpf.PossibleCPU()
-		if err != nil {
-			return nil, err
-		}
-		spec.MaxEntries = max(spec.MaxEntries, uint32(cpus)*lruEntriesPerCPU)
+		spec.MaxEntries = max(spec.MaxEntries, cpus*lruEntriesPerCPU)
 	}
 	return l.makeMap(spec)
 }
 
-// lruEntriesPerCPU is the least that an LRU hash must have. A CPU that adds an entry takes up to 128 free ones for
-// itself (LOCAL_FREE_TARGET, kernel/bpf/bpf_lru_list.c). One that finds none left takes what is in use, its own latest
-// too, however many lie unused with the others.
+// lruEntriesPerCPU is the least that an LRU hash must have for each CPU that there may be. One that adds an entry takes up
+// to 128 free ones for itself (LOCAL_FREE_TARGET, kernel/bpf/bpf_lru_list.c). One that finds none left takes what is in
+// use, its own latest too, however many lie unused with the others. Twice as many: half are left for all.
 const lruEntriesPerCPU = 256
 
 func (l *loader) makeMap(spec *ebpf.MapSpec) (*ebpf.Map, error) {

@@ -26,9 +26,6 @@ import (
 // cost the traced task 5 to 7 µs per record.
 const drainInterval = 10 * time.Millisecond
 
-// finishTimeout bounds the wait for records that programs have begun when the receiver stops.
-const finishTimeout = time.Second
-
 // source is the live kernel.
 type source struct {
 	config   Config
@@ -50,7 +47,6 @@ type source struct {
 	socketFlows flowTable[wire.SocketFlowKey]
 	failing     map[string]bool // parts of the last collection that could not be read
 	record      ringbuf.Record  // reused
-	behind      bool            // records that had begun when the ring buffer was last read could not be
 	unknown     sync.Once       // a record could not be decoded
 }
 
@@ -282,7 +278,7 @@ func (s *source) Run(ctx context.Context, handler wire.Handler) error {
 			if err := s.drain(handler); err != nil {
 				return err
 			}
-			if at.After(flushAt) && !s.behind {
+			if at.After(flushAt) {
 				flushAt = at.Add(s.config.FlushInterval)
 				handler.Flush(now)
 			}
@@ -300,14 +296,9 @@ func (s *source) Run(ctx context.Context, handler wire.Handler) error {
 // finish stops the programs, so that nothing is added any more, and hands over what is left.
 func (s *source) finish(handler wire.Handler) error {
 	s.detach()
-	// A program may be under way still.
-	for until := time.Now().Add(finishTimeout); ; time.Sleep(drainInterval) {
-		if err := s.drain(handler); err != nil {
-			return err
-		}
-		if !s.behind || time.Now().After(until) {
-			break
-		}
+	time.Sleep(drainInterval) // a program may be under way still
+	if err := s.drain(handler); err != nil {
+		return err
 	}
 	s.collect(handler)
 	now, _ := clocks()
@@ -316,18 +307,16 @@ func (s *source) finish(handler wire.Handler) error {
 }
 
 // drain hands over the records that are in the ring buffer now; not those that come meanwhile, or a host that
-// makes them as fast as they are read would get nothing else done. A program that was interrupted between reserving
-// its record and submitting it holds up all that come after; s.behind says so.
+// makes them as fast as they are read would get nothing else done. For a program that was interrupted between reserving
+// its record and submitting it the reader waits, busily.
 func (s *source) drain(handler wire.Handler) error {
 	const recordHeader = 8 // BPF_RINGBUF_HDR_SZ
 	left := s.reader.AvailableBytes()
-	s.behind = false
 	s.reader.SetDeadline(time.Unix(1, 0)) // in the past: read what is there, wait for nothing
 	for left > 0 {
 		err := s.reader.ReadInto(&s.record)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			s.behind = s.reader.AvailableBytes() > 0
 			return nil
 		case err != nil:
 			return fmt.Errorf("read ring buffer: %w", err)

@@ -49,9 +49,9 @@ func (h *successor) Conn(r *wire.ConnRecord) {
 	time.Sleep(20 * time.Millisecond)
 }
 
-// What is older than a flush has come before it, however long the records before took: else a call whose end is on its
+// What was told before a flush has come before it, however long the records before took: else a call whose end is on its
 // way would be given up as lost.
-func TestNothingIsHandedOverThatIsOlderThanTheLastFlush(t *testing.T) {
+func TestNoEndOfAConnectionIsOlderThanTheFlushBefore(t *testing.T) {
 	needPrivilege(t)
 	runtime.LockOSThread() // never unlocked: the thread ends with the test, and its namespace with it
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {

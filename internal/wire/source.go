@@ -38,7 +38,7 @@ type Handler interface {
 	// Stage is called for RecordStage.
 	Stage(*StageRecord)
 	// Flush asks for what is complete (logs, spans) to be handed on. What the kernel told before timeNs has all been
-	// handed over: what is missing by then does not come any more.
+	// handed over: what is missing by then does not come any more. A call that was told of later may have begun before.
 	Flush(timeNs uint64)
 	// Collect ends a collection: snapshots of all live connections came before it.
 	Collect(*Collection)

@@ -32,7 +32,8 @@ func (l kernelLine) emulatorOf(arch string) string {
 }
 
 // bookworm's QEMU (7.2) is twice as fast as trixie's (10.0) with a clock that counts instructions. But it loses processor
-// flags behind cmpxchg16b, which now and then ends 6.18 in its allocator, and 6.12 with flags that no processor has.
+// flags behind cmpxchg16b, which now and then ends 6.18 in its allocator, and 6.12 with flags that no processor has. Of the
+// newest that has not been seen.
 var kernelLines = []kernelLine{
 	{"5.10", "5.10.", []string{"bullseye"}, false, "bookworm"},
 	{"6.1", "6.1.", []string{"bookworm"}, false, "bookworm"},

@@ -27,6 +27,17 @@ func TestKernelPackagesNewestFirstAndComplete(t *testing.T) {
 	}
 }
 
+func TestTheEmulatorIsThatOfTheKernelAndOfTheProcessor(t *testing.T) {
+	for _, wanted := range [][3]string{
+		{"5.10", "amd64", "bookworm"}, {"6.12", "amd64", "trixie"}, {"6.12", "arm64", "bookworm"}, {"newest", "amd64", "bookworm"},
+	} {
+		line, err := findKernelLine(wanted[0])
+		if err != nil || line.emulatorOf(wanted[1]) != wanted[2] {
+			t.Errorf("%s on %s: %q, %v", wanted[0], wanted[1], line.emulatorOf(wanted[1]), err)
+		}
+	}
+}
+
 func TestMirrorComesFromAptsOwnSources(t *testing.T) {
 	const deb822 = `# a comment: with a colon
 Types: deb

@@ -134,7 +134,7 @@ func run(o options) error {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 			s.samples = append(s.samples, measured)
-			fmt.Fprintf(os.Stderr, "round %d %-10s %-24s %s\n", round+1, s.name, filepath.Base(s.collector), measured)
+			fmt.Fprintf(os.Stderr, "round %d %-12s %-24s %s\n", round+1, s.name, filepath.Base(s.collector), measured)
 		}
 	}
 	print(subjects)
