@@ -24,6 +24,7 @@ const (
 	AdoptMapStats             = "stats"
 	AdoptProgAdoptConnections = "adopt_connections"
 	AdoptProgAdoptListeners   = "adopt_listeners"
+	AdoptVarCallsEnabled      = "calls_enabled"
 	AdoptVarCaptureDns        = "capture_dns"
 	AdoptVarHasSockFromFile   = "has_sock_from_file"
 	AdoptVarScopeCgroupCount  = "scope_cgroup_count"
@@ -100,6 +101,7 @@ type AdoptMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type AdoptVariableSpecs struct {
+	CallsEnabled      *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	HasSockFromFile   *ebpf.VariableSpec `ebpf:"has_sock_from_file"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
@@ -157,6 +159,7 @@ func (m *AdoptMaps) Close() error {
 //
 // It can be passed to LoadAdoptObjects or ebpf.CollectionSpec.LoadAndAssign.
 type AdoptVariables struct {
+	CallsEnabled      *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	HasSockFromFile   *ebpf.Variable `ebpf:"has_sock_from_file"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`

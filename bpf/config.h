@@ -28,5 +28,8 @@ volatile const __u16 scope_include[MAX_PORTS] = {};
 volatile const __u32 scope_exclude_count = 0;
 volatile const __u16 scope_exclude[MAX_PORTS] = {};
 
+/* Calls are told, so how their bytes came and went. */
+volatile const __u32 calls_enabled = 0;
+
 /* Lookups of names are wanted, whatever they go over. */
 volatile const __u32 capture_dns = 0;

@@ -15,6 +15,12 @@ enum l7_protocol {
 	L7_OTHER, /* nothing that is parsed: its payload is not looked at again */
 };
 
+/* Nobody has read what came at queued_ns. */
+enum conn_unread {
+	UNREAD = 1,
+	UNREAD_UNTIMED = 2, /* and how long it lies there is not counted, only told if it is long */
+};
+
 /* The kernel takes 72 bytes more for each, of powers of two: 184 bytes are as many as fit into 256. */
 struct conn {
 	__u64 id;
@@ -51,7 +57,7 @@ struct conn {
 	};
 	__u64 resumed_ns; /* when that other one began */
 	/* Written while the socket is locked only. */
-	__u64 unread : 8;      /* nobody has read what came at queued_ns */
+	__u64 unread : 8;      /* enum conn_unread */
 	__u64 window_told : 8; /* bit per direction: that its window is closed */
 	__u64 freed_us : 48;   /* from when this end's window closed until a reader last took something; 0: none has */
 	/* window.h */

@@ -23,6 +23,7 @@ const (
 	ConnectionsMapRecords           = "records"
 	ConnectionsMapStats             = "stats"
 	ConnectionsProgInetSockSetState = "inet_sock_set_state"
+	ConnectionsVarCallsEnabled      = "calls_enabled"
 	ConnectionsVarCaptureDns        = "capture_dns"
 	ConnectionsVarLimitBurstNs      = "limit_burst_ns"
 	ConnectionsVarLimitIntervalNs   = "limit_interval_ns"
@@ -99,6 +100,7 @@ type ConnectionsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ConnectionsVariableSpecs struct {
+	CallsEnabled      *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
@@ -157,6 +159,7 @@ func (m *ConnectionsMaps) Close() error {
 //
 // It can be passed to LoadConnectionsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ConnectionsVariables struct {
+	CallsEnabled      *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`

@@ -48,6 +48,7 @@ const (
 	DatagramsProgUdpv6SendmsgEnter  = "udpv6_sendmsg_enter"
 	DatagramsProgUdpv6SendmsgExit   = "udpv6_sendmsg_exit"
 	DatagramsProgUdpv6SendmsgReturn = "udpv6_sendmsg_return"
+	DatagramsVarCallsEnabled        = "calls_enabled"
 	DatagramsVarCaptureDns          = "capture_dns"
 	DatagramsVarCountFlows          = "count_flows"
 	DatagramsVarCountFlowsBySocket  = "count_flows_by_socket"
@@ -151,6 +152,7 @@ type DatagramsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DatagramsVariableSpecs struct {
+	CallsEnabled       *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureDns         *ebpf.VariableSpec `ebpf:"capture_dns"`
 	CountFlows         *ebpf.VariableSpec `ebpf:"count_flows"`
 	CountFlowsBySocket *ebpf.VariableSpec `ebpf:"count_flows_by_socket"`
@@ -217,6 +219,7 @@ func (m *DatagramsMaps) Close() error {
 //
 // It can be passed to LoadDatagramsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DatagramsVariables struct {
+	CallsEnabled       *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureDns         *ebpf.Variable `ebpf:"capture_dns"`
 	CountFlows         *ebpf.Variable `ebpf:"count_flows"`
 	CountFlowsBySocket *ebpf.Variable `ebpf:"count_flows_by_socket"`

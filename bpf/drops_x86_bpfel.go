@@ -24,6 +24,7 @@ const (
 	DropsMapRecords            = "records"
 	DropsMapStats              = "stats"
 	DropsProgKfreeSkb          = "kfree_skb"
+	DropsVarCallsEnabled       = "calls_enabled"
 	DropsVarCaptureDns         = "capture_dns"
 	DropsVarLimitBurstNs       = "limit_burst_ns"
 	DropsVarLimitIntervalNs    = "limit_interval_ns"
@@ -111,6 +112,7 @@ type DropsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DropsVariableSpecs struct {
+	CallsEnabled       *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureDns         *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs       *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs    *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
@@ -181,6 +183,7 @@ func (m *DropsMaps) Close() error {
 //
 // It can be passed to LoadDropsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DropsVariables struct {
+	CallsEnabled       *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureDns         *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs       *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs    *ebpf.Variable `ebpf:"limit_interval_ns"`

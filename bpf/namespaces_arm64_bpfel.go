@@ -20,6 +20,7 @@ const (
 	NamespacesMapStats             = "stats"
 	NamespacesProgListening        = "listening"
 	NamespacesProgTasks            = "tasks"
+	NamespacesVarCallsEnabled      = "calls_enabled"
 	NamespacesVarCaptureDns        = "capture_dns"
 	NamespacesVarHasSockFromFile   = "has_sock_from_file"
 	NamespacesVarScopeCgroupCount  = "scope_cgroup_count"
@@ -92,6 +93,7 @@ type NamespacesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NamespacesVariableSpecs struct {
+	CallsEnabled      *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	HasSockFromFile   *ebpf.VariableSpec `ebpf:"has_sock_from_file"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
@@ -141,6 +143,7 @@ func (m *NamespacesMaps) Close() error {
 //
 // It can be passed to LoadNamespacesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NamespacesVariables struct {
+	CallsEnabled      *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	HasSockFromFile   *ebpf.Variable `ebpf:"has_sock_from_file"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`

@@ -33,9 +33,11 @@ const (
 	NetfilterProgStageNetfilterEntry  = "stage_netfilter_entry"
 	NetfilterProgStageNetfilterExit   = "stage_netfilter_exit"
 	NetfilterProgStageNetfilterReturn = "stage_netfilter_return"
+	NetfilterVarCallsEnabled          = "calls_enabled"
 	NetfilterVarCaptureDns            = "capture_dns"
 	NetfilterVarLimitBurstNs          = "limit_burst_ns"
 	NetfilterVarLimitIntervalNs       = "limit_interval_ns"
+	NetfilterVarProgramsAlone         = "programs_alone"
 	NetfilterVarScopeCgroupCount      = "scope_cgroup_count"
 	NetfilterVarScopeCgroupId         = "scope_cgroup_id"
 	NetfilterVarScopeCgroupLevel      = "scope_cgroup_level"
@@ -49,8 +51,8 @@ const (
 	NetfilterVarSlowThresholdNs       = "slow_threshold_ns"
 	NetfilterVarStageAllowance        = "stage_allowance"
 	NetfilterVarStageShardMask        = "stage_shard_mask"
-	NetfilterVarStageTickNs           = "stage_tick_ns"
 	NetfilterVarStageToldNs           = "stage_told_ns"
+	NetfilterVarStageWindowNs         = "stage_window_ns"
 	NetfilterVarStageWindowTicks      = "stage_window_ticks"
 	NetfilterVarUseSkStorage          = "use_sk_storage"
 )
@@ -126,9 +128,11 @@ type NetfilterMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type NetfilterVariableSpecs struct {
+	CallsEnabled      *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
+	ProgramsAlone     *ebpf.VariableSpec `ebpf:"programs_alone"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.VariableSpec `ebpf:"scope_cgroup_id"`
 	ScopeCgroupLevel  *ebpf.VariableSpec `ebpf:"scope_cgroup_level"`
@@ -142,8 +146,8 @@ type NetfilterVariableSpecs struct {
 	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
 	StageAllowance    *ebpf.VariableSpec `ebpf:"stage_allowance"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
-	StageTickNs       *ebpf.VariableSpec `ebpf:"stage_tick_ns"`
 	StageToldNs       *ebpf.VariableSpec `ebpf:"stage_told_ns"`
+	StageWindowNs     *ebpf.VariableSpec `ebpf:"stage_window_ns"`
 	StageWindowTicks  *ebpf.VariableSpec `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
 }
@@ -205,9 +209,11 @@ func (m *NetfilterMaps) Close() error {
 //
 // It can be passed to LoadNetfilterObjects or ebpf.CollectionSpec.LoadAndAssign.
 type NetfilterVariables struct {
+	CallsEnabled      *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`
+	ProgramsAlone     *ebpf.Variable `ebpf:"programs_alone"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.Variable `ebpf:"scope_cgroup_id"`
 	ScopeCgroupLevel  *ebpf.Variable `ebpf:"scope_cgroup_level"`
@@ -221,8 +227,8 @@ type NetfilterVariables struct {
 	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
 	StageAllowance    *ebpf.Variable `ebpf:"stage_allowance"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
-	StageTickNs       *ebpf.Variable `ebpf:"stage_tick_ns"`
 	StageToldNs       *ebpf.Variable `ebpf:"stage_told_ns"`
+	StageWindowNs     *ebpf.Variable `ebpf:"stage_window_ns"`
 	StageWindowTicks  *ebpf.Variable `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
 }

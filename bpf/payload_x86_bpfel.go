@@ -39,6 +39,7 @@ const (
 	PayloadProgTcpSendmsgLocked = "tcp_sendmsg_locked"
 	PayloadProgTcpSendmsgReturn = "tcp_sendmsg_return"
 	PayloadProgTcpSendmsgStart  = "tcp_sendmsg_start"
+	PayloadVarCallsEnabled      = "calls_enabled"
 	PayloadVarCaptureBytes      = "capture_bytes"
 	PayloadVarCaptureDns        = "capture_dns"
 	PayloadVarPayloadRoom       = "payload_room"
@@ -132,6 +133,7 @@ type PayloadMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PayloadVariableSpecs struct {
+	CallsEnabled      *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureBytes      *ebpf.VariableSpec `ebpf:"capture_bytes"`
 	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	PayloadRoom       *ebpf.VariableSpec `ebpf:"payload_room"`
@@ -195,6 +197,7 @@ func (m *PayloadMaps) Close() error {
 //
 // It can be passed to LoadPayloadObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PayloadVariables struct {
+	CallsEnabled      *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureBytes      *ebpf.Variable `ebpf:"capture_bytes"`
 	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	PayloadRoom       *ebpf.Variable `ebpf:"payload_room"`

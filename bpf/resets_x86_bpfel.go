@@ -25,6 +25,7 @@ const (
 	ResetsMapStats             = "stats"
 	ResetsProgTcpReceiveReset  = "tcp_receive_reset"
 	ResetsProgTcpSendReset     = "tcp_send_reset"
+	ResetsVarCallsEnabled      = "calls_enabled"
 	ResetsVarCaptureDns        = "capture_dns"
 	ResetsVarLimitBurstNs      = "limit_burst_ns"
 	ResetsVarLimitIntervalNs   = "limit_interval_ns"
@@ -104,6 +105,7 @@ type ResetsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ResetsVariableSpecs struct {
+	CallsEnabled      *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
@@ -165,6 +167,7 @@ func (m *ResetsMaps) Close() error {
 //
 // It can be passed to LoadResetsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ResetsVariables struct {
+	CallsEnabled      *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`

@@ -25,6 +25,7 @@ const (
 	RetransmitsMapStats                = "stats"
 	RetransmitsProgTcpRetransmitSkb    = "tcp_retransmit_skb"
 	RetransmitsProgTcpRetransmitSynack = "tcp_retransmit_synack"
+	RetransmitsVarCallsEnabled         = "calls_enabled"
 	RetransmitsVarCaptureDns           = "capture_dns"
 	RetransmitsVarLimitBurstNs         = "limit_burst_ns"
 	RetransmitsVarLimitIntervalNs      = "limit_interval_ns"
@@ -104,6 +105,7 @@ type RetransmitsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type RetransmitsVariableSpecs struct {
+	CallsEnabled      *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
@@ -165,6 +167,7 @@ func (m *RetransmitsMaps) Close() error {
 //
 // It can be passed to LoadRetransmitsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type RetransmitsVariables struct {
+	CallsEnabled      *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`

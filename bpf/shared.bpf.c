@@ -28,10 +28,12 @@ SEC("tp_btf/tcp_probe")
 int BPF_PROG(on_tcp_probe, struct sock *sk, struct sk_buff *skb)
 {
 	__u64 clock = 0;
-	if (with_stages_receive)
-		stage_segment(sk, skb, &clock);
-	if (with_times_received)
-		segment_arrived(sk, skb, &clock);
+	bool timed = !with_stages_receive || stage_segment(sk, skb, &clock);
+	if (with_times_received && segment_arrived(sk, skb, &clock, timed) && !timed) {
+		struct stage_cpu *cpu = this_cpu();
+		if (cpu)
+			stage_untimed(&cpu->untimed.waited);
+	}
 	return 0;
 }
 

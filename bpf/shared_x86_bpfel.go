@@ -43,6 +43,7 @@ const (
 	SharedProgOnSendmsgExit        = "on_sendmsg_exit"
 	SharedProgOnStartXmit          = "on_start_xmit"
 	SharedProgOnTcpProbe           = "on_tcp_probe"
+	SharedVarCallsEnabled          = "calls_enabled"
 	SharedVarCaptureBytes          = "capture_bytes"
 	SharedVarCaptureDns            = "capture_dns"
 	SharedVarCountFlows            = "count_flows"
@@ -51,6 +52,7 @@ const (
 	SharedVarLimitBurstNs          = "limit_burst_ns"
 	SharedVarLimitIntervalNs       = "limit_interval_ns"
 	SharedVarPayloadRoom           = "payload_room"
+	SharedVarProgramsAlone         = "programs_alone"
 	SharedVarScopeCgroupCount      = "scope_cgroup_count"
 	SharedVarScopeCgroupId         = "scope_cgroup_id"
 	SharedVarScopeCgroupLevel      = "scope_cgroup_level"
@@ -65,8 +67,8 @@ const (
 	SharedVarStackEnabled          = "stack_enabled"
 	SharedVarStageAllowance        = "stage_allowance"
 	SharedVarStageShardMask        = "stage_shard_mask"
-	SharedVarStageTickNs           = "stage_tick_ns"
 	SharedVarStageToldNs           = "stage_told_ns"
+	SharedVarStageWindowNs         = "stage_window_ns"
 	SharedVarStageWindowTicks      = "stage_window_ticks"
 	SharedVarUseSkStorage          = "use_sk_storage"
 	SharedVarWaitsEnabled          = "waits_enabled"
@@ -161,6 +163,7 @@ type SharedMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SharedVariableSpecs struct {
+	CallsEnabled       *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureBytes       *ebpf.VariableSpec `ebpf:"capture_bytes"`
 	CaptureDns         *ebpf.VariableSpec `ebpf:"capture_dns"`
 	CountFlows         *ebpf.VariableSpec `ebpf:"count_flows"`
@@ -169,6 +172,7 @@ type SharedVariableSpecs struct {
 	LimitBurstNs       *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs    *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
 	PayloadRoom        *ebpf.VariableSpec `ebpf:"payload_room"`
+	ProgramsAlone      *ebpf.VariableSpec `ebpf:"programs_alone"`
 	ScopeCgroupCount   *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId      *ebpf.VariableSpec `ebpf:"scope_cgroup_id"`
 	ScopeCgroupLevel   *ebpf.VariableSpec `ebpf:"scope_cgroup_level"`
@@ -183,8 +187,8 @@ type SharedVariableSpecs struct {
 	StackEnabled       *ebpf.VariableSpec `ebpf:"stack_enabled"`
 	StageAllowance     *ebpf.VariableSpec `ebpf:"stage_allowance"`
 	StageShardMask     *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
-	StageTickNs        *ebpf.VariableSpec `ebpf:"stage_tick_ns"`
 	StageToldNs        *ebpf.VariableSpec `ebpf:"stage_told_ns"`
+	StageWindowNs      *ebpf.VariableSpec `ebpf:"stage_window_ns"`
 	StageWindowTicks   *ebpf.VariableSpec `ebpf:"stage_window_ticks"`
 	UseSkStorage       *ebpf.VariableSpec `ebpf:"use_sk_storage"`
 	WaitsEnabled       *ebpf.VariableSpec `ebpf:"waits_enabled"`
@@ -269,6 +273,7 @@ func (m *SharedMaps) Close() error {
 //
 // It can be passed to LoadSharedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SharedVariables struct {
+	CallsEnabled       *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureBytes       *ebpf.Variable `ebpf:"capture_bytes"`
 	CaptureDns         *ebpf.Variable `ebpf:"capture_dns"`
 	CountFlows         *ebpf.Variable `ebpf:"count_flows"`
@@ -277,6 +282,7 @@ type SharedVariables struct {
 	LimitBurstNs       *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs    *ebpf.Variable `ebpf:"limit_interval_ns"`
 	PayloadRoom        *ebpf.Variable `ebpf:"payload_room"`
+	ProgramsAlone      *ebpf.Variable `ebpf:"programs_alone"`
 	ScopeCgroupCount   *ebpf.Variable `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId      *ebpf.Variable `ebpf:"scope_cgroup_id"`
 	ScopeCgroupLevel   *ebpf.Variable `ebpf:"scope_cgroup_level"`
@@ -291,8 +297,8 @@ type SharedVariables struct {
 	StackEnabled       *ebpf.Variable `ebpf:"stack_enabled"`
 	StageAllowance     *ebpf.Variable `ebpf:"stage_allowance"`
 	StageShardMask     *ebpf.Variable `ebpf:"stage_shard_mask"`
-	StageTickNs        *ebpf.Variable `ebpf:"stage_tick_ns"`
 	StageToldNs        *ebpf.Variable `ebpf:"stage_told_ns"`
+	StageWindowNs      *ebpf.Variable `ebpf:"stage_window_ns"`
 	StageWindowTicks   *ebpf.Variable `ebpf:"stage_window_ticks"`
 	UseSkStorage       *ebpf.Variable `ebpf:"use_sk_storage"`
 	WaitsEnabled       *ebpf.Variable `ebpf:"waits_enabled"`

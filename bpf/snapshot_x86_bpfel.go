@@ -24,6 +24,7 @@ const (
 	SnapshotMapStats             = "stats"
 	SnapshotProgSnapshotHash     = "snapshot_hash"
 	SnapshotProgSnapshotStorage  = "snapshot_storage"
+	SnapshotVarCallsEnabled      = "calls_enabled"
 	SnapshotVarCaptureDns        = "capture_dns"
 	SnapshotVarCountQueues       = "count_queues"
 	SnapshotVarScopeCgroupCount  = "scope_cgroup_count"
@@ -100,6 +101,7 @@ type SnapshotMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SnapshotVariableSpecs struct {
+	CallsEnabled      *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	CountQueues       *ebpf.VariableSpec `ebpf:"count_queues"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
@@ -157,6 +159,7 @@ func (m *SnapshotMaps) Close() error {
 //
 // It can be passed to LoadSnapshotObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SnapshotVariables struct {
+	CallsEnabled      *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	CountQueues       *ebpf.Variable `ebpf:"count_queues"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`

@@ -27,6 +27,7 @@ const (
 	SoftirqProgSoftirqEntry     = "softirq_entry"
 	SoftirqProgSoftirqExit      = "softirq_exit"
 	SoftirqProgSoftirqRaise     = "softirq_raise"
+	SoftirqVarCallsEnabled      = "calls_enabled"
 	SoftirqVarCaptureDns        = "capture_dns"
 	SoftirqVarLimitBurstNs      = "limit_burst_ns"
 	SoftirqVarLimitIntervalNs   = "limit_interval_ns"
@@ -109,6 +110,7 @@ type SoftirqMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type SoftirqVariableSpecs struct {
+	CallsEnabled      *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
@@ -173,6 +175,7 @@ func (m *SoftirqMaps) Close() error {
 //
 // It can be passed to LoadSoftirqObjects or ebpf.CollectionSpec.LoadAndAssign.
 type SoftirqVariables struct {
+	CallsEnabled      *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`

@@ -10,9 +10,11 @@
 /* Set by the loader: how many packets are timed on a CPU in a window; 0: all. What is spent on one is about 100 ns in
  * each program: on a CPU that does nothing but send and receive, a fifth of its time. */
 volatile const __u32 stage_allowance = 0;
-/* How long a window is in ticks of the kernel's timer, and a tick in nanoseconds. They cost a load, not a call. */
+/* No tracepoint's program interrupts itself. */
+volatile const __u32 programs_alone = 0;
+/* How long a window is in ticks of the kernel's timer, which cost a load, not a call; and in nanoseconds at most. */
 volatile const __u64 stage_window_ticks = 0;
-volatile const __u64 stage_tick_ns = 0;
+volatile const __u64 stage_window_ns = 0;
 
 /* The packet that was last decided on: whether it is timed where it is met again. */
 struct stage_turn {
@@ -43,9 +45,9 @@ struct in_netfilter {
 /* What is under way on a CPU: the last packet at each of these places. */
 struct stage_cpu {
 	struct stage_untimed untimed;
-	__u64 allowance;    /* what is left of this window's */
-	__u64 window_ticks; /* when it began */
-	__u64 window_ns;
+	__u64 allowance;	   /* what is left of this window's */
+	__u64 window_ticks;	   /* when it began */
+	__u64 latest_ns;	   /* before it ends it is not later than this */
 	struct stage_turn turn[3]; /* by direction */
 	struct sk_buff *received;  /* given to the network stack */
 	__u64 received_ns;
@@ -81,19 +83,22 @@ static __always_inline struct stage_cpu *this_cpu(void)
 	return bpf_map_lookup_elem(&stage_cpus, &zero);
 }
 
-/* An interrupt may count at the same time. */
-static __always_inline void stage_untimed(__u64 *count)
-{
-	__sync_fetch_and_add(count, 1);
-}
-
-/* For what one program alone counts, which nothing else does on this CPU meanwhile: since 6.2 no program interrupts
- * itself (__bpf_trace_run), and the run that is left out for that is in the kernel's count of misses; before, a
- * tracepoint cannot be preempted, and where this is used no softirq comes here on top of a task either. A locked
- * instruction would be a fifth of what such a program takes. */
+/* For what one program alone counts where no softirq comes on top of a task: before 6.2 a tracepoint cannot be
+ * preempted, and since then no program interrupts itself (__bpf_trace_run): the run that is left out for that is in the
+ * kernel's count of misses. A locked instruction waits for all that the CPU has yet to store, here what other CPUs
+ * have in their caches. */
 static __always_inline void stage_untimed_alone(__u64 *count)
 {
 	*count += 1;
+}
+
+/* For what one tracepoint's program alone counts. */
+static __always_inline void stage_untimed(__u64 *count)
+{
+	if (programs_alone)
+		stage_untimed_alone(count);
+	else
+		__sync_fetch_and_add(count, 1); /* an interrupt may count at the same time */
 }
 
 static __always_inline bool stage_allowed(struct stage_cpu *cpu)
@@ -107,8 +112,10 @@ static __always_inline bool stage_allowed(struct stage_cpu *cpu)
 		__u64 ticks = bpf_jiffies64();
 		if (ticks - cpu->window_ticks < stage_window_ticks)
 			return false;
+		/* Before the window begins: an interrupt that finds it begun goes by this. */
+		cpu->latest_ns = bpf_ktime_get_ns() + stage_window_ns;
+		barrier();
 		cpu->window_ticks = ticks;
-		cpu->window_ns = bpf_ktime_get_ns();
 		left = stage_allowance;
 	}
 	cpu->allowance = left - 1;
@@ -179,20 +186,23 @@ static __always_inline void stage_slow(const struct stage_key *key, struct sock 
 	stage_slow_tell(key, sk, skb, direction, &time);
 }
 
-/* Of a packet that is not timed, so this window has begun: may it be slow, by the window's ticks? Only then is a clock
- * read. `since` is on one that is `ahead` of CLOCK_MONOTONIC. */
-static __always_inline bool stage_may_be_slow(struct stage_cpu *cpu, __u64 since, __u64 ahead)
+/* Of what is not timed: may it be slow, if it is as late as it can be in this window, or later? Only then is a clock
+ * read. */
+static __always_inline bool stage_may_be_slow(struct stage_cpu *cpu, const __u32 what, __u64 since)
 {
-	__u64 latest = cpu->window_ns + (bpf_jiffies64() - cpu->window_ticks + 1) * stage_tick_ns;
-	return slow_threshold_ns[SLOW_STAGE] && (__s64)(latest + ahead - since) >= (__s64)slow_threshold_ns[SLOW_STAGE];
+	if (!slow_threshold_ns[what])
+		return false;
+	if (bpf_jiffies64() - cpu->window_ticks >= stage_window_ticks)
+		return true;
+	return (__s64)(cpu->latest_ns - since) >= (__s64)slow_threshold_ns[what];
 }
 
 static __always_inline void stage_slow_untimed(const struct stage_key *key, struct sock *sk, struct sk_buff *skb,
-					       __u32 direction, __u32 stage, __u64 since, __u64 ahead)
+					       __u32 direction, __u32 stage, __u64 since)
 {
 	__u64 now = bpf_ktime_get_ns();
-	if ((__s64)(now + ahead - since) > 0)
-		stage_slow(key, sk, skb, direction, stage, now + ahead - since, now);
+	if ((__s64)(now - since) > 0)
+		stage_slow(key, sk, skb, direction, stage, now - since, now);
 }
 
 /* What netfilter had of a packet's way so far, which is a stage of its own; ~0 where that is not known. The slot is

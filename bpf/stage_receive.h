@@ -29,29 +29,35 @@ static __always_inline __u64 since_received(struct stage_cpu *cpu, struct sock *
 	return now - cpu->received_ns;
 }
 
-static __always_inline void segment_untimed(struct stage_cpu *cpu, struct sock *sk, struct sk_buff *skb)
+/* For what else wants to know the time, that of its arrival will do, if that can be: it takes no clock. */
+static __always_inline void segment_untimed(struct stage_cpu *cpu, struct sock *sk, struct sk_buff *skb, __u64 *clock)
 {
 	struct stage_key key = {};
 	__u32 zero = 0;
 	__u64 *offset = bpf_map_lookup_elem(&stage_clock, &zero);
 	netfilter_share(cpu, skb, DIRECTION_RECEIVE);
 	stage_untimed(&cpu->untimed.received);
-	if (!offset || !skb->tstamp || !stage_may_be_slow(cpu, skb->tstamp, *offset))
+	if (!offset || !*offset || !skb->tstamp)
+		return;
+	__u64 arrived = skb->tstamp - *offset;
+	if (cpu->latest_ns - arrived < 2 * stage_window_ns)
+		*clock = arrived;
+	if (!stage_may_be_slow(cpu, SLOW_STAGE, arrived))
 		return;
 	stage_owner_of_socket(&key, sk);
-	stage_slow_untimed(&key, sk, skb, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, skb->tstamp, *offset);
+	stage_slow_untimed(&key, sk, skb, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, arrived);
 }
 
-/* Segments of established connections, before TCP looks at them. */
-static __always_inline void stage_segment(struct sock *sk, struct sk_buff *skb, __u64 *clock)
+/* Segments of established connections, before TCP looks at them. False: it is beyond the rate. */
+static __always_inline bool stage_segment(struct sock *sk, struct sk_buff *skb, __u64 *clock)
 {
 	struct stage_key key = {};
 	struct stage_cpu *cpu = this_cpu();
 	if (!cpu || !stage_socket_in_scope(sk, true))
-		return;
+		return true;
 	if (!stage_timed_last(cpu, DIRECTION_RECEIVE, skb)) {
-		segment_untimed(cpu, sk, skb);
-		return;
+		segment_untimed(cpu, sk, skb, clock);
+		return false;
 	}
 	stage_owner_of_socket(&key, sk);
 	__u64 now = clock_now(clock);
@@ -74,4 +80,5 @@ static __always_inline void stage_segment(struct sock *sk, struct sk_buff *skb, 
 	} else {
 		stage_lost(DIRECTION_RECEIVE, STAGE_IP, STAGE_INTERRUPTED);
 	}
+	return true;
 }

@@ -258,10 +258,10 @@ static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_devi
 		__u64 since = send_time(skb, skb->sk);
 		if (is_queued(cpu, skb))
 			since = *(volatile __u64 *)&cpu->queued_ns; /* else both are one load, of either */
-		if (!since || !stage_may_be_slow(cpu, since, 0))
+		if (!since || !stage_may_be_slow(cpu, SLOW_STAGE, since))
 			return;
 		stage_owner_of_packet(&key, skb, device);
-		stage_slow_untimed(&key, skb->sk, skb, DIRECTION_TRANSMIT, STAGE_QDISC, since, 0);
+		stage_slow_untimed(&key, skb->sk, skb, DIRECTION_TRANSMIT, STAGE_QDISC, since);
 		return;
 	}
 	stage_owner_of_packet(&key, skb, device);

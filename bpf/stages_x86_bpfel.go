@@ -41,9 +41,11 @@ const (
 	StagesProgStageStartXmit       = "stage_start_xmit"
 	StagesProgStageTcpProbe        = "stage_tcp_probe"
 	StagesProgStageXmit            = "stage_xmit"
+	StagesVarCallsEnabled          = "calls_enabled"
 	StagesVarCaptureDns            = "capture_dns"
 	StagesVarLimitBurstNs          = "limit_burst_ns"
 	StagesVarLimitIntervalNs       = "limit_interval_ns"
+	StagesVarProgramsAlone         = "programs_alone"
 	StagesVarScopeCgroupCount      = "scope_cgroup_count"
 	StagesVarScopeCgroupId         = "scope_cgroup_id"
 	StagesVarScopeCgroupLevel      = "scope_cgroup_level"
@@ -57,8 +59,8 @@ const (
 	StagesVarSlowThresholdNs       = "slow_threshold_ns"
 	StagesVarStageAllowance        = "stage_allowance"
 	StagesVarStageShardMask        = "stage_shard_mask"
-	StagesVarStageTickNs           = "stage_tick_ns"
 	StagesVarStageToldNs           = "stage_told_ns"
+	StagesVarStageWindowNs         = "stage_window_ns"
 	StagesVarStageWindowTicks      = "stage_window_ticks"
 	StagesVarUseSkStorage          = "use_sk_storage"
 )
@@ -142,9 +144,11 @@ type StagesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type StagesVariableSpecs struct {
+	CallsEnabled      *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
+	ProgramsAlone     *ebpf.VariableSpec `ebpf:"programs_alone"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.VariableSpec `ebpf:"scope_cgroup_id"`
 	ScopeCgroupLevel  *ebpf.VariableSpec `ebpf:"scope_cgroup_level"`
@@ -158,8 +162,8 @@ type StagesVariableSpecs struct {
 	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
 	StageAllowance    *ebpf.VariableSpec `ebpf:"stage_allowance"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
-	StageTickNs       *ebpf.VariableSpec `ebpf:"stage_tick_ns"`
 	StageToldNs       *ebpf.VariableSpec `ebpf:"stage_told_ns"`
+	StageWindowNs     *ebpf.VariableSpec `ebpf:"stage_window_ns"`
 	StageWindowTicks  *ebpf.VariableSpec `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
 }
@@ -221,9 +225,11 @@ func (m *StagesMaps) Close() error {
 //
 // It can be passed to LoadStagesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type StagesVariables struct {
+	CallsEnabled      *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`
+	ProgramsAlone     *ebpf.Variable `ebpf:"programs_alone"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.Variable `ebpf:"scope_cgroup_id"`
 	ScopeCgroupLevel  *ebpf.Variable `ebpf:"scope_cgroup_level"`
@@ -237,8 +243,8 @@ type StagesVariables struct {
 	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
 	StageAllowance    *ebpf.Variable `ebpf:"stage_allowance"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
-	StageTickNs       *ebpf.Variable `ebpf:"stage_tick_ns"`
 	StageToldNs       *ebpf.Variable `ebpf:"stage_told_ns"`
+	StageWindowNs     *ebpf.Variable `ebpf:"stage_window_ns"`
 	StageWindowTicks  *ebpf.Variable `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
 }

@@ -17,7 +17,7 @@ SEC("tp_btf/tcp_probe")
 int BPF_PROG(tcp_probe, struct sock *sk, struct sk_buff *skb)
 {
 	__u64 clock = 0;
-	segment_arrived(sk, skb, &clock);
+	segment_arrived(sk, skb, &clock, true);
 	return 0;
 }
 

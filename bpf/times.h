@@ -22,16 +22,21 @@ static __always_inline __u64 arrival(struct sk_buff *skb, __u64 now)
 	return stamp - *offset;
 }
 
-/* A segment comes to TCP. */
-static __always_inline void segment_arrived(struct sock *sk, struct sk_buff *skb, __u64 *clock)
+/* A segment comes to TCP. True: a reader's wait begins with it. That is not counted of what is beyond the rate of
+ * stages, not `timed`: the clock is then near enough, but for calls. */
+static __always_inline bool segment_arrived(struct sock *sk, struct sk_buff *skb, __u64 *clock, bool timed)
 {
 	struct conn *conn = conn_lookup(sk, true);
-	/* Payload of other protocols is of no interest. */
-	if (!conn || (conn->l7 == L7_OTHER && !waits_enabled))
-		return;
+	if (!conn)
+		return false;
+	bool calls = calls_enabled && conn->l7 != L7_OTHER;
+	if (!calls && !waits_enabled)
+		return false;
+	if (calls && !timed)
+		*clock = 0;
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
-		return;
+		return false;
 	if (waits_enabled) {
 		__u64 now = clock_now(clock);
 		window_of_peer(sk, skb, tp, conn, now);
@@ -40,19 +45,20 @@ static __always_inline void segment_arrived(struct sock *sk, struct sk_buff *skb
 	}
 	__u32 next = tp->rcv_nxt;
 	if (next != tp->copied_seq)
-		return;
+		return false;
 	struct tcp_skb_cb *cb = (struct tcp_skb_cb *)__builtin_preserve_access_index(&skb->cb[0]);
 	__u32 end = cb->end_seq;
 	if (cb->seq != next || end == next)
-		return;
+		return false;
 	__u64 now = clock_now(clock);
 	if (waits_enabled)
-		conn->unread = 1;
+		conn->unread = timed ? UNREAD : UNREAD_UNTIMED;
 	conn->arrived_sequence = next;
 	barrier();
 	conn->arrived_end = end;
 	conn->arrived_ns = arrival(skb, now);
 	conn->queued_ns = now;
+	return true;
 }
 
 /* A packet is given to a device. */

@@ -26,6 +26,7 @@ const (
 	TimesMapStats             = "stats"
 	TimesProgNetDevStartXmit  = "net_dev_start_xmit"
 	TimesProgTcpProbe         = "tcp_probe"
+	TimesVarCallsEnabled      = "calls_enabled"
 	TimesVarCaptureDns        = "capture_dns"
 	TimesVarLimitBurstNs      = "limit_burst_ns"
 	TimesVarLimitIntervalNs   = "limit_interval_ns"
@@ -109,6 +110,7 @@ type TimesMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type TimesVariableSpecs struct {
+	CallsEnabled      *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
@@ -175,6 +177,7 @@ func (m *TimesMaps) Close() error {
 //
 // It can be passed to LoadTimesObjects or ebpf.CollectionSpec.LoadAndAssign.
 type TimesVariables struct {
+	CallsEnabled      *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`

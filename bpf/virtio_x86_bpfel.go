@@ -31,6 +31,7 @@ const (
 	VirtioProgCommandReplyEntry = "command_reply_entry"
 	VirtioProgCommandReplyExit  = "command_reply_exit"
 	VirtioProgCommandReturn     = "command_return"
+	VirtioVarCallsEnabled       = "calls_enabled"
 	VirtioVarCaptureDns         = "capture_dns"
 	VirtioVarLimitBurstNs       = "limit_burst_ns"
 	VirtioVarLimitIntervalNs    = "limit_interval_ns"
@@ -117,6 +118,7 @@ type VirtioMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type VirtioVariableSpecs struct {
+	CallsEnabled      *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
@@ -183,6 +185,7 @@ func (m *VirtioMaps) Close() error {
 //
 // It can be passed to LoadVirtioObjects or ebpf.CollectionSpec.LoadAndAssign.
 type VirtioVariables struct {
+	CallsEnabled      *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`

@@ -23,10 +23,8 @@ int BPF_PROG(wait_read, struct sock *sk)
 		return 0;
 	if (!tp->rcv_wnd || conn->window_ns[WINDOW_OF(DIRECTION_RECEIVE)])
 		window_of_this_end(sk, tp, conn, true, bpf_ktime_get_ns());
-	if (!conn->unread)
-		return 0;
-	conn->unread = 0;
-	waited(ctx, sk, conn, SLOW_READ, conn->queued_ns, bpf_ktime_get_ns(), conn->arrived_sequence);
+	if (conn->unread)
+		read_waited(ctx, sk, conn);
 	return 0;
 }
 

@@ -5,8 +5,20 @@
 #pragma once
 
 #include "clock.h"
-#include "slow.h"
-#include "stages.h"
+#include "stage_cpu.h"
+
+/* Tells of a wait that was long. */
+static __always_inline void wait_slow(void *ctx, struct sock *sk, struct conn *conn, const __u32 what, __u64 since,
+				      __u64 now, __u32 sequence)
+{
+	struct slow_event *record = slow_begin(what, now - since, now);
+	if (!record)
+		return;
+	slow_connection(record, conn, sk);
+	record->direction = what == SLOW_READ ? DIRECTION_RECEIVE : DIRECTION_TRANSMIT;
+	record->sequence = sequence;
+	slow_submit(ctx, record);
+}
 
 static __always_inline void waited(void *ctx, struct sock *sk, struct conn *conn, const __u32 what, __u64 since,
 				   __u64 now, __u32 sequence)
@@ -14,13 +26,25 @@ static __always_inline void waited(void *ctx, struct sock *sk, struct conn *conn
 	const __u32 direction = what == SLOW_READ ? DIRECTION_RECEIVE : DIRECTION_TRANSMIT;
 	struct stage_key key = {.cgroup_id = conn->owner.cgroup_id, .netns = conn->owner.netns};
 	stage_add(stage_block(&key, direction), direction, STAGE_WAIT, now - since);
-	struct slow_event *record = slow_begin(what, now - since, now);
-	if (!record)
+	wait_slow(ctx, sk, conn, what, since, now, sequence);
+}
+
+/* A reader takes what came when nothing was unread. */
+static __always_inline void read_waited(void *ctx, struct sock *sk, struct conn *conn)
+{
+	__u64 since = conn->queued_ns;
+	__u32 unread = conn->unread;
+	conn->unread = 0;
+	if (unread != UNREAD_UNTIMED) {
+		waited(ctx, sk, conn, SLOW_READ, since, bpf_ktime_get_ns(), conn->arrived_sequence);
 		return;
-	slow_connection(record, conn, sk);
-	record->direction = direction;
-	record->sequence = sequence;
-	slow_submit(ctx, record);
+	}
+	struct stage_cpu *cpu = this_cpu();
+	if (!cpu || !stage_may_be_slow(cpu, SLOW_READ, since))
+		return;
+	__u64 now = bpf_ktime_get_ns();
+	if ((__s64)(now - since) > 0)
+		wait_slow(ctx, sk, conn, SLOW_READ, since, now, conn->arrived_sequence);
 }
 
 /* The sequence number of the next byte that the application writes, or of the first of as many as it has just written;

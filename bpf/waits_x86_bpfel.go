@@ -24,6 +24,7 @@ const (
 	WaitsMapRecords               = "records"
 	WaitsMapStageBlocks           = "stage_blocks"
 	WaitsMapStageClock            = "stage_clock"
+	WaitsMapStageCpus             = "stage_cpus"
 	WaitsMapStageLosses           = "stage_losses"
 	WaitsMapStageSockets          = "stage_sockets"
 	WaitsMapStageSocketsByAddress = "stage_sockets_by_address"
@@ -36,9 +37,11 @@ const (
 	WaitsProgWaitSendEnd          = "wait_send_end"
 	WaitsProgWaitSendLength       = "wait_send_length"
 	WaitsProgWaitSendStart        = "wait_send_start"
+	WaitsVarCallsEnabled          = "calls_enabled"
 	WaitsVarCaptureDns            = "capture_dns"
 	WaitsVarLimitBurstNs          = "limit_burst_ns"
 	WaitsVarLimitIntervalNs       = "limit_interval_ns"
+	WaitsVarProgramsAlone         = "programs_alone"
 	WaitsVarScopeCgroupCount      = "scope_cgroup_count"
 	WaitsVarScopeCgroupId         = "scope_cgroup_id"
 	WaitsVarScopeCgroupLevel      = "scope_cgroup_level"
@@ -51,7 +54,11 @@ const (
 	WaitsVarSlowStack             = "slow_stack"
 	WaitsVarSlowThresholdNs       = "slow_threshold_ns"
 	WaitsVarStackEnabled          = "stack_enabled"
+	WaitsVarStageAllowance        = "stage_allowance"
 	WaitsVarStageShardMask        = "stage_shard_mask"
+	WaitsVarStageToldNs           = "stage_told_ns"
+	WaitsVarStageWindowNs         = "stage_window_ns"
+	WaitsVarStageWindowTicks      = "stage_window_ticks"
 	WaitsVarUseSkStorage          = "use_sk_storage"
 )
 
@@ -118,6 +125,7 @@ type WaitsMapSpecs struct {
 	Records               *ebpf.MapSpec `ebpf:"records"`
 	StageBlocks           *ebpf.MapSpec `ebpf:"stage_blocks"`
 	StageClock            *ebpf.MapSpec `ebpf:"stage_clock"`
+	StageCpus             *ebpf.MapSpec `ebpf:"stage_cpus"`
 	StageLosses           *ebpf.MapSpec `ebpf:"stage_losses"`
 	StageSockets          *ebpf.MapSpec `ebpf:"stage_sockets"`
 	StageSocketsByAddress *ebpf.MapSpec `ebpf:"stage_sockets_by_address"`
@@ -129,9 +137,11 @@ type WaitsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type WaitsVariableSpecs struct {
+	CallsEnabled      *ebpf.VariableSpec `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.VariableSpec `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.VariableSpec `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.VariableSpec `ebpf:"limit_interval_ns"`
+	ProgramsAlone     *ebpf.VariableSpec `ebpf:"programs_alone"`
 	ScopeCgroupCount  *ebpf.VariableSpec `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.VariableSpec `ebpf:"scope_cgroup_id"`
 	ScopeCgroupLevel  *ebpf.VariableSpec `ebpf:"scope_cgroup_level"`
@@ -144,7 +154,11 @@ type WaitsVariableSpecs struct {
 	SlowStack         *ebpf.VariableSpec `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
 	StackEnabled      *ebpf.VariableSpec `ebpf:"stack_enabled"`
+	StageAllowance    *ebpf.VariableSpec `ebpf:"stage_allowance"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
+	StageToldNs       *ebpf.VariableSpec `ebpf:"stage_told_ns"`
+	StageWindowNs     *ebpf.VariableSpec `ebpf:"stage_window_ns"`
+	StageWindowTicks  *ebpf.VariableSpec `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
 }
 
@@ -176,6 +190,7 @@ type WaitsMaps struct {
 	Records               *ebpf.Map `ebpf:"records"`
 	StageBlocks           *ebpf.Map `ebpf:"stage_blocks"`
 	StageClock            *ebpf.Map `ebpf:"stage_clock"`
+	StageCpus             *ebpf.Map `ebpf:"stage_cpus"`
 	StageLosses           *ebpf.Map `ebpf:"stage_losses"`
 	StageSockets          *ebpf.Map `ebpf:"stage_sockets"`
 	StageSocketsByAddress *ebpf.Map `ebpf:"stage_sockets_by_address"`
@@ -193,6 +208,7 @@ func (m *WaitsMaps) Close() error {
 		m.Records,
 		m.StageBlocks,
 		m.StageClock,
+		m.StageCpus,
 		m.StageLosses,
 		m.StageSockets,
 		m.StageSocketsByAddress,
@@ -205,9 +221,11 @@ func (m *WaitsMaps) Close() error {
 //
 // It can be passed to LoadWaitsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type WaitsVariables struct {
+	CallsEnabled      *ebpf.Variable `ebpf:"calls_enabled"`
 	CaptureDns        *ebpf.Variable `ebpf:"capture_dns"`
 	LimitBurstNs      *ebpf.Variable `ebpf:"limit_burst_ns"`
 	LimitIntervalNs   *ebpf.Variable `ebpf:"limit_interval_ns"`
+	ProgramsAlone     *ebpf.Variable `ebpf:"programs_alone"`
 	ScopeCgroupCount  *ebpf.Variable `ebpf:"scope_cgroup_count"`
 	ScopeCgroupId     *ebpf.Variable `ebpf:"scope_cgroup_id"`
 	ScopeCgroupLevel  *ebpf.Variable `ebpf:"scope_cgroup_level"`
@@ -220,7 +238,11 @@ type WaitsVariables struct {
 	SlowStack         *ebpf.Variable `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
 	StackEnabled      *ebpf.Variable `ebpf:"stack_enabled"`
+	StageAllowance    *ebpf.Variable `ebpf:"stage_allowance"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
+	StageToldNs       *ebpf.Variable `ebpf:"stage_told_ns"`
+	StageWindowNs     *ebpf.Variable `ebpf:"stage_window_ns"`
+	StageWindowTicks  *ebpf.Variable `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
 }
 

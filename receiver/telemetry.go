@@ -175,12 +175,22 @@ func (t *telemetry) observeStages(o metric.Observer, losses *wire.StageLosses) {
 				if name != "" && of[reason] > 0 {
 					o.ObserveInt64(t.builder.EbpfNetStagesUnmeasured, int64(of[reason]), t.with(
 						attribute.String("direction", otlp.DirectionName(uint8(direction))),
-						attribute.String("stage", otlp.StageName(uint8(direction), uint8(stage))),
+						attribute.String("stage", unmeasuredStage(uint8(direction), uint8(stage))),
 						attribute.String("reason", name)))
 				}
 			}
 		}
 	}
+}
+
+func unmeasuredStage(direction, stage uint8) string {
+	if stage != wire.StageWait {
+		return otlp.StageName(direction, stage)
+	}
+	if direction == wire.DirectionReceive {
+		return "read_wait"
+	}
+	return "write_wait"
 }
 
 // observeEach observes counts by the value that the attribute called name has for them.

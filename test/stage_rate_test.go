@@ -65,6 +65,10 @@ func TestPacketsBeyondTheRateAreLeftOutAndCounted(t *testing.T) {
 		assert.LessOrEqual(t, all, of.most, of.name)
 		assert.GreaterOrEqual(t, all+int(o.skipped()), of.least, of.name)
 	}
+	waits, _ := o.distribution("network.socket.read.wait")
+	leftWaits := o.engine.Stats().Kernel.Stages[wire.DirectionReceive][wire.StageWait][wire.StageRate]
+	assert.Positive(t, leftWaits)
+	o.assertAll(exchanges, int64(waits+leftWaits), "waits of readers")
 	for name, stage := range map[string]int{"transmit qdisc": wire.StageQdisc, "transmit driver": wire.StageDriver} {
 		left := o.engine.Stats().Kernel.Stages[wire.DirectionTransmit][stage][wire.StageRate]
 		assert.GreaterOrEqual(t, left+stages[name].count+o.skipped(), uint64(exchanges), name)
@@ -104,4 +108,55 @@ func TestWhatIsSlowIsToldOfWhetherItIsTimedOrNot(t *testing.T) {
 	}
 	// The last may arrive before its sender is done with it.
 	assert.GreaterOrEqual(t, len(events)+int(o.skipped()), connections*rounds-1)
+}
+
+// Each wait is told of once, though the bytes are read in two parts.
+func TestASlowReadIsToldOfWhetherItIsCountedOrNot(t *testing.T) {
+	t.Run("with calls", func(t *testing.T) { testSlowReads(t, true) })
+	t.Run("without", func(t *testing.T) { testSlowReads(t, false) })
+}
+
+func testSlowReads(t *testing.T, calls bool) {
+	const late, connections, rounds = 80 * time.Millisecond, 128, 3
+	n := newNetwork(t)
+	var pairs []pair
+	for i := range connections {
+		pairs = append(pairs, n.connect(n.server.listen("tcp4", n.server.at4(uint16(7840+i)))))
+	}
+	config := (&network{client: n.server, server: n.server}).settings()
+	config.Probe.Stages, config.Probe.StageRate = true, fewTimed
+	config.Probe.Payload.Enabled = calls
+	config.Probe.Slow = probe.Slow{Read: late / 2, PerSecond: unlimited}
+	o := observe(t, config)
+	var most time.Duration
+	for range rounds {
+		before := time.Now()
+		for _, p := range pairs {
+			_, err := p.client.Write([]byte{1, 2})
+			require.NoError(t, err)
+		}
+		time.Sleep(late)
+		for range 2 {
+			for _, p := range pairs {
+				_, err := p.server.Read(make([]byte, 1))
+				require.NoError(t, err)
+			}
+		}
+		most = max(most, time.Since(before))
+	}
+	o.stop()
+	counted, _ := o.distribution("network.socket.read.wait")
+	left := o.engine.Stats().Kernel.Stages[wire.DirectionReceive][wire.StageWait][wire.StageRate]
+	assert.Positive(t, counted)
+	if !inLab() { // an emulated machine may be too slow to get beyond the rate
+		assert.Positive(t, left)
+	}
+	o.assertAll(connections*rounds, int64(counted+left))
+	events := o.events("network.socket.read.slow")
+	o.assertAll(connections*rounds, int64(len(events)))
+	for _, event := range events {
+		took, _ := event.Attributes().Get("network.slow.duration")
+		assert.GreaterOrEqual(t, took.Double(), late.Seconds())
+		assert.LessOrEqual(t, took.Double(), most.Seconds())
+	}
 }

@@ -71,6 +71,7 @@ func (c Config) addLimits(constants map[string]any) {
 			burst[kind] = max(interval[kind], uint64(time.Second))
 		}
 	}
+	constants["calls_enabled"] = boolean(c.Payload.Enabled)
 	constants["capture_dns"] = boolean(c.Datagrams.DNS)
 	slow := [wire.SlowMax]uint64{
 		wire.SlowRead: uint64(c.Slow.Read), wire.SlowWrite: uint64(c.Slow.Write),
@@ -81,10 +82,11 @@ func (c Config) addLimits(constants map[string]any) {
 	if c.Exemplars {
 		constants["stage_told_ns"] = uint64(c.CollectionInterval)
 	}
+	constants["programs_alone"] = boolean(kernelSince(6, 2))
 	if c.StageRate > 0 {
 		constants["stage_allowance"] = uint32(min(max(c.StageRate*stageWindow.Seconds(), 1), math.MaxUint32))
 		constants["stage_window_ticks"] = uint64(stageWindow / tick())
-		constants["stage_tick_ns"] = uint64(tick())
+		constants["stage_window_ns"] = uint64(stageWindow/tick()+1) * uint64(tick())
 	}
 	constants["slow_stack"] = boolean(c.Slow.Stack)
 	constants["limit_interval_ns"] = interval

@@ -347,6 +347,7 @@ func (t *stageTable) readUntimed(losses *wire.StageLosses) error {
 		received[wire.StageNICToTCP][wire.StageRate] += n.Received
 		received[wire.StageIP][wire.StageRate] += n.Received
 		received[wire.StageTCPToApp][wire.StageRate] += n.Read
+		received[wire.StageWait][wire.StageRate] += n.Waited
 		sent[wire.StageSocket][wire.StageRate] += n.Offered
 		sent[wire.StageIP][wire.StageRate] += n.Queued
 		sent[wire.StageQdisc][wire.StageRate] += n.Driven

@@ -464,10 +464,11 @@ type StageUntimed struct {
 	Queued    uint64
 	Driven    uint64
 	Netfilter [3]uint64
+	Waited    uint64
 }
 
 // StageUntimedSize is the size of struct stage_untimed in the kernel, in bytes.
-const StageUntimedSize = 64
+const StageUntimedSize = 72
 
 // TaskRecord is struct task_record of bpf/wire.h.
 type TaskRecord struct {
