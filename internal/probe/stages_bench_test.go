@@ -3,11 +3,16 @@
 package probe
 
 import (
+	"bufio"
 	"fmt"
 	"io"
-	"net"
+	"math/rand"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,125 +25,268 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BenchmarkStages is what the stages cost a pair that sends a byte to and fro over loopback as fast as it can, both ends
-// traced, in CPU time of the pair, against programs that do nothing at the same tracepoints: as they are by default, and
-// where each packet is timed. All take turns; of each the median counts: programs lie elsewhere each time that they are
-// attached, so that what they cost differs from round to round, and 50 rounds are few enough (-benchtime 50x).
-// Beside it the run time of each program, by the kernel's own statistics, which cost something themselves.
-// GOMAXPROCS=1 and taskset keep it on one CPU.
+// BenchmarkStages is what stages and waits cost the CPUs per request of wrk to nginx on a kept connection over loopback,
+// both ends traced, against programs that do nothing at the same tracepoints: with the default rate, with a fifth of it,
+// and where each packet is timed. The load goes on all the time; the programs, and the stamps of arrival that come
+// with the stages, are switched on and off around it, for what else a machine does changes by the millisecond:
+//
+//	go test -run xxx -bench Stages -benchtime 1000x ./internal/probe
+//
+// Of the measurements of 40 ms the best three quarters count, as what else runs only adds.
 func BenchmarkStages(b *testing.B) {
 	if err := checkPrivilege(); err != nil {
 		b.Skipf("needs the privilege to load programs: %v", err)
 	}
-	client, server, namespace := loopbackPair(b)
-	// Long enough for the kernel to have done with what was attached and freed: it patches its code for the stamps of
-	// arrival after a while, and frees maps on this CPU. Without the pause that seemed to be a cost of the stages.
-	const exchanges, settle = 5000, 100 * time.Millisecond
-	modes := []func() (stop func() error){
-		func() func() error { return func() error { return nil } },
-		func() func() error { return emptyPrograms(b) },
-		func() func() error { return openStages(b, namespace, 50000).Close },
-		func() func() error { return openStages(b, namespace, 0).Close },
+	const settle, measure = 10 * time.Millisecond, 40 * time.Millisecond
+	load := startLoad(b)
+	modes := []*stageMode{
+		{name: "untraced", attach: func() (stop func()) { return func() {} }},
+		{name: "empty", attach: emptyPrograms(b)},
+		{name: "stages", attach: stagePrograms(b, load, 20000)},
+		{name: "stages-at-4000", attach: stagePrograms(b, load, 4000)},
+		{name: "stages-of-all", attach: stagePrograms(b, load, 0)},
 	}
-	costs := make([][]time.Duration, len(modes))
 	for b.Loop() {
-		for i, trace := range modes {
-			stop := trace()
-			runtime.GC() // of what was opened and closed
+		for _, i := range rand.Perm(len(modes)) {
+			stop := modes[i].attach()
 			time.Sleep(settle)
-			exchange(b, client, server, exchanges/10)
-			before := cpuTime(b)
-			exchange(b, client, server, exchanges)
-			costs[i] = append(costs[i], cpuTime(b)-before)
-			require.NoError(b, stop())
+			cpu, requests := load.cpuTime(b), load.requests(b)
+			time.Sleep(measure)
+			cpu, requests = load.cpuTime(b)-cpu, load.requests(b)-requests
+			stop()
+			require.Positive(b, requests)
+			modes[i].costs = append(modes[i].costs, float64(cpu)/float64(requests))
 		}
 	}
-	per := func(i int) float64 {
-		slices.Sort(costs[i])
-		return float64(costs[i][len(costs[i])/2].Nanoseconds()) / exchanges
+	untraced, empty := modes[0].cost(), modes[1].cost()
+	b.ReportMetric(0, "ns/op") // of a round of all
+	b.ReportMetric(untraced, "untraced-ns/request")
+	for _, mode := range modes[1:] {
+		b.ReportMetric(mode.cost()-untraced, mode.name+"-ns/request")
+		b.ReportMetric((mode.cost()-untraced)/(empty-untraced), mode.name+"/empty")
 	}
-	b.ReportMetric(0, "ns/op") // of opening and closing, mostly
-	b.ReportMetric(per(0), "untraced-ns/exchange")
-	b.ReportMetric(per(1)-per(0), "empty-ns/exchange")
-	for i, name := range []string{"", "-all"} {
-		b.ReportMetric(per(2+i)-per(0), "stages"+name+"-ns/exchange")
-		b.ReportMetric((per(2+i)-per(0))/(per(1)-per(0)), "stages"+name+"/empty")
-	}
-	b.Log(programTimes(b, client, server, namespace))
 }
 
-func openStages(b *testing.B, namespace string, rate float64) *source {
+type stageMode struct {
+	name   string
+	attach func() (stop func())
+	costs  []float64
+}
+
+func (m *stageMode) cost() (mean float64) {
+	slices.Sort(m.costs)
+	best := m.costs[:max(1, len(m.costs)*3/4)]
+	for _, cost := range best {
+		mean += cost / float64(len(best))
+	}
+	return mean
+}
+
+// stageHooks are the tracepoints of stages and waits that a request passes, where there are no trampolines.
+var stageHooks = []string{
+	"netif_receive_skb", "tcp_probe", "skb_copy_datagram_iovec", "tcp_rcv_space_adjust",
+	"tcp_sendmsg_locked", "net_dev_queue", "net_dev_start_xmit", "net_dev_xmit", "sock_send_length",
+}
+
+func emptyPrograms(b *testing.B) (attach func() (stop func())) {
 	b.Helper()
-	opened, err := Open(Config{
-		Stages: true, StageRate: rate,
-		Scope: Scope{NetworkNamespaces: []string{namespace}}, AvoidHooks: []string{sharedCapability},
-	}, zap.NewNop())
+	types, err := loadKernelTypes()
 	require.NoError(b, err)
-	s := opened.(*source)
-	for _, served := range s.loader.served {
-		if !strings.HasPrefix(served.capability, "stages.") {
-			served.detach() // what else comes with them
+	var programs []*ebpf.Program
+	for _, tracepoint := range stageHooks {
+		if !types.hasTracepoint(tracepoint) {
+			continue
 		}
+		program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+			Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: tracepoint, License: "GPL",
+			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+		})
+		require.NoError(b, err)
+		b.Cleanup(func() { program.Close() })
+		programs = append(programs, program)
 	}
-	return s
-}
-
-func programTimes(b *testing.B, client, server net.Conn, namespace string) string {
-	b.Helper()
-	statistics, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
-	require.NoError(b, err)
-	defer statistics.Close()
-	s := openStages(b, namespace, 0)
-	defer s.Close()
-	exchange(b, client, server, 5000)
-	var table strings.Builder
-	for _, served := range s.loader.served {
-		for name, program := range served.programs {
-			stats, err := program.Stats()
+	return func() func() {
+		var links []io.Closer
+		for _, program := range programs {
+			attached, err := link.AttachTracing(link.TracingOptions{Program: program})
 			require.NoError(b, err)
-			if stats.RunCount > 0 {
-				fmt.Fprintf(&table, "\n%-22s %6d runs, %4d ns each", name, stats.RunCount, stats.Runtime.Nanoseconds()/int64(stats.RunCount))
+			links = append(links, attached)
+		}
+		return func() {
+			for _, attached := range links {
+				attached.Close()
 			}
 		}
 	}
-	return table.String()
 }
 
-// loopbackPair is a connection in a network namespace of its own, which is given by its inode number.
-func loopbackPair(b *testing.B) (client, server net.Conn, namespace string) {
+func stagePrograms(b *testing.B, load *load, rate float64) (attach func() (stop func())) {
 	b.Helper()
-	made := make(chan error)
+	const slow = 100 * time.Millisecond
+	opened, err := Open(Config{
+		Stages: true, StageRate: rate, Slow: Slow{Read: slow, Write: slow, Stage: slow, ZeroWindow: slow, PerSecond: 50},
+		Scope: Scope{NetworkNamespaces: []string{load.namespace}}, AvoidHooks: []string{"fentry", "fexit", "kprobe"},
+	}, zap.NewNop())
+	require.NoError(b, err)
+	b.Cleanup(func() { opened.Close() })
+	s := opened.(*source)
+	for _, status := range s.loader.statuses {
+		if strings.HasPrefix(status.Capability, "waits.") || status.Capability == "stages.receive" {
+			require.NotEmpty(b, status.Hook, "%+v", status)
+		}
+	}
+	stop := func() {
+		for _, served := range s.loader.served {
+			served.detach()
+		}
+		s.stages.close()
+	}
+	stop()
+	return func() func() {
+		for _, served := range s.loader.served {
+			require.NoError(b, served.attach())
+		}
+		s.stages.stamps, err = stampArrivals()
+		require.NoError(b, err)
+		return stop
+	}
+}
+
+// load is nginx and wrk in a network namespace of their own, each on a CPU of its own if there are two.
+type load struct {
+	namespace string // a path
+	processes []int
+}
+
+const loadConfig = `
+daemon off;
+master_process off;
+pid nginx.pid;
+events {}
+http {
+	access_log off;
+	keepalive_requests 1000000000;
+	server {
+		listen 127.0.0.1:8080;
+		location / { return 200 "hello\n"; }
+	}
+}
+`
+
+func startLoad(b *testing.B) *load {
+	b.Helper()
+	for _, program := range []string{"nginx", "wrk"} {
+		if _, err := exec.LookPath(program); err != nil {
+			b.Skipf("needs %s: %v", program, err)
+		}
+	}
+	dir := b.TempDir()
+	require.NoError(b, os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(loadConfig), 0o600))
+	server := exec.Command("nginx", "-p", dir, "-c", "nginx.conf", "-e", "error.log")
+	client := exec.Command("wrk", "-t1", "-c8", "-d1h", "http://127.0.0.1:8080/")
+	client.Dir = dir
+	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		made <- func() error {
+		started <- func() error {
 			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 				return err
 			}
-			var stat unix.Stat_t
-			if err := unix.Stat("/proc/thread-self/ns/net", &stat); err != nil {
-				return err
-			}
-			namespace = fmt.Sprint(stat.Ino)
 			if err := raiseLoopback(); err != nil {
 				return err
 			}
-			listener, err := net.Listen("tcp4", "127.0.0.1:0")
-			if err != nil {
+			if err := server.Start(); err != nil {
 				return err
 			}
-			defer listener.Close()
-			if client, err = net.Dial("tcp4", listener.Addr().String()); err != nil {
-				return err
-			}
-			server, err = listener.Accept()
-			return err
+			time.Sleep(500 * time.Millisecond) // nginx listens at once
+			return client.Start()
 		}()
 	}()
-	if err := <-made; err != nil {
-		b.Skipf("cannot make a network namespace: %v", err)
+	if err := <-started; err != nil {
+		b.Skipf("cannot start the load: %v", err)
 	}
-	b.Cleanup(func() { client.Close(); server.Close() })
-	return client, server, namespace
+	l := &load{namespace: fmt.Sprintf("/proc/%d/ns/net", server.Process.Pid)}
+	for i, process := range []*exec.Cmd{server, client} {
+		b.Cleanup(func() {
+			require.NoError(b, process.Process.Kill())
+			_ = process.Wait() // says that it was killed
+		})
+		l.processes = append(l.processes, process.Process.Pid)
+		l.pin(b, process.Process.Pid, i)
+	}
+	time.Sleep(100 * time.Millisecond)
+	return l
+}
+
+// pin holds all threads of a process to one of the CPUs that this process may use.
+func (l *load) pin(b *testing.B, process, number int) {
+	b.Helper()
+	var mine, one unix.CPUSet
+	require.NoError(b, unix.SchedGetaffinity(0, &mine))
+	number %= mine.Count()
+	for cpu := 0; ; cpu++ {
+		if !mine.IsSet(cpu) {
+			continue
+		}
+		if number == 0 {
+			one.Set(cpu)
+			break
+		}
+		number--
+	}
+	time.Sleep(100 * time.Millisecond) // until it has its threads
+	for _, thread := range l.threads(b, process) {
+		id, err := strconv.Atoi(filepath.Base(thread))
+		require.NoError(b, err)
+		require.NoError(b, unix.SchedSetaffinity(id, &one))
+	}
+}
+
+func (l *load) threads(b *testing.B, process int) []string {
+	b.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", process))
+	require.NoError(b, err)
+	require.NotEmpty(b, threads)
+	return threads
+}
+
+// cpuTime is that of both ends, in nanoseconds.
+func (l *load) cpuTime(b *testing.B) (sum uint64) {
+	b.Helper()
+	for _, process := range l.processes {
+		for _, thread := range l.threads(b, process) {
+			text, err := os.ReadFile(thread + "/schedstat")
+			require.NoError(b, err)
+			ran, err := strconv.ParseUint(strings.Fields(string(text))[0], 10, 64)
+			require.NoError(b, err)
+			sum += ran
+		}
+	}
+	return sum
+}
+
+// requests is how many there have been: two segments for each.
+func (l *load) requests(b *testing.B) uint64 {
+	b.Helper()
+	file, err := os.Open(fmt.Sprintf("/proc/%d/net/snmp", l.processes[0]))
+	require.NoError(b, err)
+	defer file.Close()
+	var names []string
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if fields[0] != "Tcp:" {
+			continue
+		}
+		if names == nil {
+			names = fields
+			continue
+		}
+		segments, err := strconv.ParseUint(fields[slices.Index(names, "OutSegs")], 10, 64)
+		require.NoError(b, err)
+		return segments / 2
+	}
+	require.Fail(b, "no counters of TCP")
+	return 0
 }
 
 func raiseLoopback() error {
@@ -153,55 +301,4 @@ func raiseLoopback() error {
 	}
 	request.SetUint16(unix.IFF_UP)
 	return unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, request)
-}
-
-func exchange(b *testing.B, client, server net.Conn, times int) {
-	b.Helper()
-	buffer := make([]byte, 1)
-	for range times {
-		for _, way := range [][2]io.ReadWriter{{client, server}, {server, client}} {
-			_, err := way[0].Write(buffer)
-			require.NoError(b, err)
-			_, err = way[1].Read(buffer)
-			require.NoError(b, err)
-		}
-	}
-}
-
-// cpuTime is that of this process, which is both ends.
-func cpuTime(b *testing.B) time.Duration {
-	b.Helper()
-	var used unix.Rusage
-	require.NoError(b, unix.Getrusage(unix.RUSAGE_SELF, &used))
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
-}
-
-// emptyPrograms attaches programs that do nothing to the tracepoints of the stages.
-func emptyPrograms(b *testing.B) (stop func() error) {
-	b.Helper()
-	types, err := loadKernelTypes()
-	require.NoError(b, err)
-	var closers []io.Closer
-	for _, tracepoint := range []string{
-		"netif_receive_skb", "tcp_probe", "skb_copy_datagram_iovec", "net_dev_queue", "net_dev_start_xmit",
-		"net_dev_xmit", "neigh_update", "neigh_update_done", "tcp_sendmsg_locked",
-	} {
-		if !types.hasTracepoint(tracepoint) {
-			continue
-		}
-		program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-			Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: tracepoint, License: "GPL",
-			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-		})
-		require.NoError(b, err)
-		attached, err := link.AttachTracing(link.TracingOptions{Program: program})
-		require.NoError(b, err)
-		closers = append(closers, attached, program)
-	}
-	return func() error {
-		for _, closer := range closers {
-			closer.Close()
-		}
-		return nil
-	}
 }
