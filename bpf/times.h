@@ -32,7 +32,8 @@ static __always_inline bool segment_arrived(struct sock *sk, struct sk_buff *skb
 	bool calls = calls_enabled && conn->l7 != L7_OTHER;
 	if (!calls && !waits_enabled)
 		return false;
-	if (calls && !timed)
+	/* Two packets may come in one go, of which the first was timed: time does not run backwards. */
+	if (!timed && (calls || *clock < conn->heard_ns))
 		*clock = 0;
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)

@@ -14,6 +14,8 @@
 static __always_inline void window_tell(struct sock *sk, struct conn *conn, const __u32 direction, __u32 state,
 					__u64 since, __u64 at, __u64 now, __u32 sequence)
 {
+	if ((__s64)(at - since) < 0) /* somebody has set the clock that packets are stamped with */
+		return;
 	struct slow_event *record = slow_begin(SLOW_WINDOW, at - since, now);
 	if (!record)
 		return;
@@ -42,7 +44,7 @@ static __always_inline void window_still_closed(struct sock *sk, struct conn *co
 						__u64 now, __u32 sequence)
 {
 	if (conn->window_told & 1 << direction || !slow_threshold_ns[SLOW_WINDOW] ||
-	    now - since < slow_threshold_ns[SLOW_WINDOW])
+	    (__s64)(now - since) < (__s64)slow_threshold_ns[SLOW_WINDOW])
 		return;
 	conn->window_told |= 1 << direction;
 	window_tell(sk, conn, direction, WINDOW_CLOSED, since, now, now, sequence);
@@ -77,7 +79,7 @@ static __always_inline void window_of_this_end(struct sock *sk, struct tcp_sock 
 	if (!tp->rcv_wnd) {
 		__u64 since = window_closed(conn, DIRECTION_RECEIVE, now);
 		if (reading)
-			conn->freed_us = 1 + (now - since) / 1000;
+			conn->freed_us = now > since ? 1 + (now - since) / 1000 : 1;
 		else
 			window_still_closed(sk, conn, DIRECTION_RECEIVE, since, now, tp->copied_seq);
 		return;

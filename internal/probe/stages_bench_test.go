@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -185,9 +186,22 @@ func startLoad(b *testing.B) *load {
 	server := exec.Command("nginx", "-p", dir, "-c", "nginx.conf", "-e", "error.log")
 	client := exec.Command("wrk", "-t1", "-c8", "-d1h", "http://127.0.0.1:8080/")
 	client.Dir = dir
-	started := make(chan error)
+	// Both end with the thread that has started them.
+	for _, process := range []*exec.Cmd{server, client} {
+		process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	}
+	started, done := make(chan error), make(chan struct{})
+	b.Cleanup(func() {
+		close(done)
+		for _, process := range []*exec.Cmd{server, client} {
+			if process.Process != nil {
+				_ = process.Wait() // says that it was killed
+			}
+		}
+	})
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		defer func() { <-done }()
 		started <- func() error {
 			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 				return err
@@ -207,10 +221,6 @@ func startLoad(b *testing.B) *load {
 	}
 	l := &load{namespace: fmt.Sprintf("/proc/%d/ns/net", server.Process.Pid)}
 	for i, process := range []*exec.Cmd{server, client} {
-		b.Cleanup(func() {
-			require.NoError(b, process.Process.Kill())
-			_ = process.Wait() // says that it was killed
-		})
 		l.processes = append(l.processes, process.Process.Pid)
 		l.pin(b, process.Process.Pid, i)
 	}

@@ -434,7 +434,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.EbpfNetStagesUnmeasured, err = builder.meter.Int64ObservableCounter(
 		"otelcol_ebpf_net_stages_unmeasured",
-		metric.WithDescription("Packets that network.stage.duration leaves out. [Development]"),
+		metric.WithDescription("Packets that network.stage.duration leaves out, and waits that network.socket.read.wait does. [Development]"),
 		metric.WithUnit("{packet}"),
 	)
 	errs = errors.Join(errs, err)

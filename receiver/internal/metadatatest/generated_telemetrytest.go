@@ -276,7 +276,7 @@ func AssertEqualEbpfNetRingFill(t *testing.T, tt *componenttest.Telemetry, dps [
 func AssertEqualEbpfNetStagesUnmeasured(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_ebpf_net_stages_unmeasured",
-		Description: "Packets that network.stage.duration leaves out. [Development]",
+		Description: "Packets that network.stage.duration leaves out, and waits that network.socket.read.wait does. [Development]",
 		Unit:        "{packet}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
