@@ -4,6 +4,7 @@ package probe
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand"
@@ -178,7 +179,7 @@ func startLoad(b *testing.B) *load {
 	b.Helper()
 	for _, program := range []string{"nginx", "wrk"} {
 		if _, err := exec.LookPath(program); err != nil {
-			b.Skipf("needs %s: %v", program, err)
+			b.Skipf("needs the program %s, which make deps installs: %v", program, err)
 		}
 	}
 	dir := b.TempDir()
@@ -216,9 +217,11 @@ func startLoad(b *testing.B) *load {
 			return client.Start()
 		}()
 	}()
-	if err := <-started; err != nil {
-		b.Skipf("cannot start the load: %v", err)
+	err := <-started
+	if errors.Is(err, unix.EPERM) {
+		b.Skipf("needs CAP_SYS_ADMIN for a network namespace of its own: %v", err)
 	}
+	require.NoError(b, err)
 	l := &load{namespace: fmt.Sprintf("/proc/%d/ns/net", server.Process.Pid)}
 	for i, process := range []*exec.Cmd{server, client} {
 		l.processes = append(l.processes, process.Process.Pid)
