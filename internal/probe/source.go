@@ -22,23 +22,11 @@ import (
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
 )
 
-// drainInterval is how long a record may wait in the ring buffer while many come, and idleInterval while next to none
-// do: to wake up costs as much as to read some hundred records. No program wakes the reader: that would cost the traced
-// task 5 to 7 µs per record.
-const (
-	drainInterval = 10 * time.Millisecond
-	idleInterval  = 40 * time.Millisecond
-)
-
-// nextDrain is after how long the ring buffer is looked at again, where as many bytes of its size had come since the
-// last time. Twice as long each time that nearly nothing came; at idleInterval the ring would have to fill in a
-// thousandth of the time before, four times over, for a record to be lost.
-func nextDrain(last time.Duration, came, size int) time.Duration {
-	if came > size/1000 {
-		return drainInterval
-	}
-	return min(2*last, idleInterval)
-}
+// drainInterval is how long a record may wait in the ring buffer. No program wakes the reader: that would
+// cost the traced task 5 to 7 µs per record. To wait longer while nothing comes would save most of what an idle collector
+// takes, but not do: whose a record is is asked of /proc when it is read, where processes that live for milliseconds are
+// soon gone, and the ring must hold what a burst brings until then.
+const drainInterval = 10 * time.Millisecond
 
 // source is the live kernel.
 type source struct {
@@ -277,20 +265,18 @@ func (s *source) Run(ctx context.Context, handler wire.Handler) error {
 		Arch:     runtime.GOARCH,
 		Probes:   s.loader.statuses,
 	})
-	wait := drainInterval
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
+	ticker := time.NewTicker(drainInterval)
+	defer ticker.Stop()
 	flushAt := time.Now().Add(s.config.FlushInterval)
 	collectAt := time.Now().Add(s.config.CollectionInterval)
 	for {
 		select {
 		case <-ctx.Done():
 			return s.finish(handler)
-		case at := <-timer.C:
+		case at := <-ticker.C:
 			s.complain("follow the clock", s.stages.tick())
 			// Read first: whoever is told the time takes what has not come by then for missing.
 			now, _ := clocks()
-			wait = nextDrain(wait, s.reader.AvailableBytes(), s.reader.BufferSize())
 			if err := s.drain(handler); err != nil {
 				return err
 			}
@@ -305,7 +291,6 @@ func (s *source) Run(ctx context.Context, handler wire.Handler) error {
 				}
 				s.collect(handler)
 			}
-			timer.Reset(wait)
 		}
 	}
 }

@@ -86,20 +86,3 @@ func TestNoEndOfAConnectionIsOlderThanTheFlushBefore(t *testing.T) {
 	require.Negative(t, handler.left, "each brought the next: %d records", handler.records)
 	assert.Empty(t, handler.late)
 }
-
-func TestTheRingIsReadOftenOnlyWhereMuchComes(t *testing.T) {
-	const size = 8 << 20
-	for _, c := range []struct {
-		name       string
-		last, next time.Duration
-		came       int
-	}{
-		{"next to nothing came", drainInterval, 2 * drainInterval, size / 1000},
-		{"again", 2 * drainInterval, idleInterval, 0},
-		{"and again", idleInterval, idleInterval, 0},
-		{"more came while it waited long", idleInterval, drainInterval, size/1000 + 1},
-		{"and goes on", drainInterval, drainInterval, size},
-	} {
-		assert.Equal(t, c.next, nextDrain(c.last, c.came, size), c.name)
-	}
-}
