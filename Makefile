@@ -65,11 +65,12 @@ clang: deps-generate
 ## Checking
 
 # One package at a time: those that trace the kernel must not starve beside others. Then the oldest kernel and the
-# newest, with the end-to-end tests that say most.
+# newest, with the end-to-end tests that say most; both at a time where there are two processors.
 .PHONY: test
 test: deps-test vet check-objects ## All tests on this machine's own kernel; the most telling ones on the oldest and the newest
 	go test -p 1 $(GOTESTFLAGS) ./...
-	@$(MAKE) --no-print-directory test-kernels KERNELS='5.10 newest' ARCHES=amd64 LABRUN=core
+	@$(MAKE) --no-print-directory test-kernels KERNELS='5.10 newest' ARCHES=amd64 LABRUN=core \
+		JOBS="$$(nproc | awk '{ print 1 + ($$1 > 1) }')"
 
 .PHONY: vet
 vet:
