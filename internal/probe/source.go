@@ -24,8 +24,8 @@ import (
 
 // drainInterval is how long a record may wait in the ring buffer. No program wakes the reader: that would
 // cost the traced task 5 to 7 µs per record. To wait longer while nothing comes would save most of what an idle collector
-// takes, but not do: whose a record is is asked of /proc when it is read, where processes that live for milliseconds are
-// soon gone, and the ring must hold what a burst brings until then.
+// takes, but whose a record is is asked of /proc when it is read, where processes that live for milliseconds are soon
+// gone, and the ring must hold what a burst brings until then.
 const drainInterval = 10 * time.Millisecond
 
 // source is the live kernel.
@@ -199,6 +199,7 @@ func (s *source) load(types kernelTypes) error {
 	if s.reader, err = ringbuf.NewReader(l.shared("records")); err != nil {
 		return fmt.Errorf("ring buffer: %w", err)
 	}
+	s.reader.SetDeadline(time.Unix(1, 0)) // in the past: read what is there, wait for nothing
 	return nil
 }
 
@@ -314,10 +315,6 @@ func (s *source) finish(handler wire.Handler) error {
 func (s *source) drain(handler wire.Handler) error {
 	const recordHeader = 8 // BPF_RINGBUF_HDR_SZ
 	left := s.reader.AvailableBytes()
-	if left == 0 {
-		return nil
-	}
-	s.reader.SetDeadline(time.Unix(1, 0)) // in the past: read what is there, wait for nothing
 	for left > 0 {
 		err := s.reader.ReadInto(&s.record)
 		switch {
