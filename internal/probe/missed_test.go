@@ -130,13 +130,21 @@ func reattach(s *source) error {
 
 func loopbackUp(t *testing.T) {
 	t.Helper()
+	require.NoError(t, raiseLoopback())
+}
+
+func raiseLoopback() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
+	if err != nil {
+		return err
+	}
 	defer unix.Close(fd)
 	request, err := unix.NewIfreq("lo")
-	require.NoError(t, err)
+	if err != nil {
+		return err
+	}
 	request.SetUint16(unix.IFF_UP)
-	require.NoError(t, unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request))
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 }
 
 // listenForOne takes one connection; further SYNs are dropped until it is accepted, and come again.

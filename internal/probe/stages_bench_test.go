@@ -55,13 +55,14 @@ func BenchmarkStages(b *testing.B) {
 			stop := modes[i].attach()
 			time.Sleep(settle)
 			cpu, requests := load.cpuTime(b), load.requests(b)
-			time.Sleep(measure)
-			for waited := 0; load.requests(b) == requests && waited < 100; waited++ { // the machine is kept from running
-				time.Sleep(measure)
+			for range 100 { // once, unless the machine is kept from running
+				if time.Sleep(measure); load.requests(b) != requests {
+					break
+				}
 			}
 			cpu, requests = load.cpuTime(b)-cpu, load.requests(b)-requests
 			stop()
-			require.Positive(b, requests)
+			require.Positive(b, requests, "wrk and nginx have stopped")
 			modes[i].costs = append(modes[i].costs, float64(cpu)/float64(requests))
 		}
 	}
@@ -95,7 +96,7 @@ var stageHooks = []string{
 	"tcp_sendmsg_locked", "net_dev_queue", "net_dev_start_xmit", "net_dev_xmit", "sock_send_length",
 }
 
-// lookAtRate asks what a CPU has left until when, as the programs of the stages do first, and returns.
+// lookAtRate asks what its CPU has left, and until when, as the programs of the stages do first, and returns.
 func lookAtRate(b *testing.B) asm.Instructions {
 	b.Helper()
 	cpus, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 16, MaxEntries: 1})
@@ -179,21 +180,14 @@ func stagePrograms(b *testing.B, load *load, rate float64) (attach func() (stop 
 			require.NotEmpty(b, status.Hook, "%+v", status)
 		}
 	}
-	stop := func() {
-		for _, served := range s.loader.served {
-			served.detach()
-		}
-		s.stages.close()
-	}
-	stop()
-	return func() func() {
+	s.detach()
+	s.stages.close()
+	return stamped(b, func() func() {
 		for _, served := range s.loader.served {
 			require.NoError(b, served.attach())
 		}
-		s.stages.stamps, err = stampArrivals()
-		require.NoError(b, err)
-		return stop
-	}
+		return s.detach
+	})
 }
 
 // load is nginx and wrk in a network namespace of their own, each on a CPU of its own if there are two.
@@ -248,7 +242,7 @@ func startLoad(b *testing.B) *load {
 		defer func() { <-done }()
 		started <- func() error {
 			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-				return err
+				return os.NewSyscallError("unshare", err)
 			}
 			if err := raiseLoopback(); err != nil {
 				return err
@@ -261,7 +255,8 @@ func startLoad(b *testing.B) *load {
 		}()
 	}()
 	err := <-started
-	if errors.Is(err, unix.EPERM) {
+	var refused *os.SyscallError
+	if errors.As(err, &refused) && refused.Syscall == "unshare" && errors.Is(err, unix.EPERM) {
 		b.Skipf("needs CAP_SYS_ADMIN for a network namespace of its own: %v", err)
 	}
 	require.NoError(b, err)
@@ -343,18 +338,4 @@ func (l *load) requests(b *testing.B) uint64 {
 	}
 	require.Fail(b, "no counters of TCP")
 	return 0
-}
-
-func raiseLoopback() error {
-	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(socket)
-	request, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	request.SetUint16(unix.IFF_UP)
-	return unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, request)
 }
