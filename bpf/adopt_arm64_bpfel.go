@@ -37,6 +37,7 @@ const (
 	AdoptVarScopeNetns        = "scope_netns"
 	AdoptVarScopeNetnsCount   = "scope_netns_count"
 	AdoptVarUseSkStorage      = "use_sk_storage"
+	AdoptVarWaitsEnabled      = "waits_enabled"
 )
 
 // LoadAdopt returns the embedded CollectionSpec for Adopt.
@@ -114,6 +115,7 @@ type AdoptVariableSpecs struct {
 	ScopeNetns        *ebpf.VariableSpec `ebpf:"scope_netns"`
 	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.VariableSpec `ebpf:"waits_enabled"`
 }
 
 // AdoptObjects contains all objects after they have been loaded into the kernel.
@@ -172,6 +174,7 @@ type AdoptVariables struct {
 	ScopeNetns        *ebpf.Variable `ebpf:"scope_netns"`
 	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.Variable `ebpf:"waits_enabled"`
 }
 
 // AdoptPrograms contains all programs after they have been loaded into the kernel.

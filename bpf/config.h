@@ -31,5 +31,8 @@ volatile const __u16 scope_exclude[MAX_PORTS] = {};
 /* Calls are told, so how their bytes came and went. */
 volatile const __u32 calls_enabled = 0;
 
+/* How long data waits for its reader is told (waits.bpf.c), and how long windows are closed. */
+volatile const __u32 waits_enabled = 0;
+
 /* Lookups of names are wanted, whatever they go over. */
 volatile const __u32 capture_dns = 0;

@@ -21,8 +21,45 @@ enum conn_unread {
 	UNREAD_UNTIMED = 2, /* and how long it lies there is not counted, only told if it is long */
 };
 
-/* The kernel takes 72 bytes more for each, of powers of two: 184 bytes are as many as fit into 256. */
+/* The kernel takes 72 bytes more for each, of powers of two: 184 bytes are as many as fit into 256. Cache lines end
+ * after 56 and 120 of them: what a packet that comes and its reader look at is in the first, what is sent in the
+ * second.
+ */
 struct conn {
+	/* times.bpf.c */
+	__u32 arrived_sequence; /* first byte of the newest packet that was noted when it came while nothing was unread
+				 */
+	union {
+		__u32 arrived_end; /* on connections with calls (has_calls): after that packet's last byte */
+		__u32 read_ticks;  /* on others: when somebody last read, in ticks of the kernel's timer */
+	};
+	__u64 arrived_ns; /* with calls: when it came from the device; else 0 */
+	__u64 queued_ns;  /* and to TCP; 0: none did. Without calls: or when a slow read was told of */
+	/* Written while the socket is locked only. */
+	__u64 unread : 4;      /* enum conn_unread */
+	__u64 spliced : 4;     /* not 0: of its latest 16 reads one did not copy */
+	__u64 window_told : 8; /* bit per direction: that its window is closed */
+	__u64 freed_us : 48;   /* from when this end's window closed until a reader last took something; 0: none has */
+	/* window.h */
+	__u64 window_ns[2]; /* WINDOW_OF(direction): since when it is closed; 0: it is not */
+	__u64 heard_ns;	    /* when the last packet came, or at most noted_enough_ns() before it */
+	/* waits.bpf.c */
+	__u64 blocked_ns; /* when a send found no room; 0: none did */
+	union {
+		__u64 blocked_again_ns; /* with trampolines: and another one, which had begun after that */
+		__u64 asleep_ns; /* without: when the call that is under way began to wait for room; 0: it does not */
+	};
+	__u64 resumed_ns; /* when that other one began */
+	/* payload.bpf.c */
+	__u8 l7;
+	__u8 burst_direction; /* of the last call */
+	__u8 undecided[2];    /* by direction, calls in a row whose bytes did not tell the protocol */
+	__u32 burst;	      /* bytes moved since the direction changed */
+	__u64 send_ns;	      /* when the send call that is under way began; 0: none is */
+	__u32 send_sequence;  /* and where in the stream */
+	/* times.bpf.c */
+	__u32 departed_sequence; /* after the bytes that were last given to a device for the first time */
+	__u64 departed_ns;	 /* when they were; 0: none were */
 	__u64 id;
 	__u64 opened_ns;
 	__u64 established_ns;
@@ -35,39 +72,12 @@ struct conn {
 	__u8 close_reason;
 	__u8 announced; /* RECORD_CONN_OPEN was sent */
 	__u8 comm[16];
-	/* payload.bpf.c */
-	__u8 l7;
-	__u8 burst_direction; /* of the last call */
-	__u8 undecided[2];    /* by direction, calls in a row whose bytes did not tell the protocol */
-	__u32 burst;	      /* bytes moved since the direction changed */
-	__u64 send_ns;	      /* when the send call that is under way began; 0: none is */
-	__u32 send_sequence;  /* and where in the stream */
-	/* times.bpf.c */
-	__u32 arrived_sequence;	 /* first byte of the newest packet that came when nothing was unread */
-	__u64 arrived_ns;	 /* when it came from the device */
-	__u64 queued_ns;	 /* and to TCP; 0: none did */
-	__u64 departed_ns;	 /* when bytes were last given to a device for the first time; 0: none were */
-	__u32 departed_sequence; /* the one after them */
-	__u32 arrived_end;	 /* after that packet's last byte */
-	/* waits.bpf.c */
-	__u64 blocked_ns; /* when a send found no room; 0: none did */
-	union {
-		__u64 blocked_again_ns; /* with trampolines: and another one, which had begun after that */
-		__u64 asleep_ns; /* without: when the call that is under way began to wait for room; 0: it does not */
-	};
-	__u64 resumed_ns; /* when that other one began */
-	/* Written while the socket is locked only. */
-	__u64 unread : 8;      /* enum conn_unread */
-	__u64 window_told : 8; /* bit per direction: that its window is closed */
-	__u64 freed_us : 48;   /* from when this end's window closed until a reader last took something; 0: none has */
-	/* window.h */
-	__u64 window_ns[2]; /* WINDOW_OF(direction): since when it is closed; 0: it is not */
-	__u64 heard_ns;	    /* when the last packet came */
 };
 
 #define WINDOW_OF(direction) ((direction) == DIRECTION_TRANSMIT)
 
 _Static_assert(sizeof(struct conn) <= 184, "a connection takes twice as much");
+_Static_assert(__builtin_offsetof(struct conn, blocked_ns) == 56, "what packets change is in more than one cache line");
 
 /* key: the socket; value: its connection; lives as long as the socket. */
 struct {
@@ -129,6 +139,12 @@ static __always_inline void conn_delete(struct sock *sk, const bool typed)
 	}
 	__u64 key = (__u64)sk;
 	bpf_map_delete_elem(&conns_by_socket, &key);
+}
+
+/* May it carry calls that somebody wants to know? */
+static __always_inline bool has_calls(struct conn *conn)
+{
+	return calls_enabled && conn->l7 != L7_OTHER;
 }
 
 /* The time in nanoseconds with the CPU in the low byte: two connections never share it, and unlike a

@@ -37,6 +37,7 @@ const (
 	ConnectionsVarScopeNetns        = "scope_netns"
 	ConnectionsVarScopeNetnsCount   = "scope_netns_count"
 	ConnectionsVarUseSkStorage      = "use_sk_storage"
+	ConnectionsVarWaitsEnabled      = "waits_enabled"
 )
 
 // LoadConnections returns the embedded CollectionSpec for Connections.
@@ -114,6 +115,7 @@ type ConnectionsVariableSpecs struct {
 	ScopeNetns        *ebpf.VariableSpec `ebpf:"scope_netns"`
 	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.VariableSpec `ebpf:"waits_enabled"`
 }
 
 // ConnectionsObjects contains all objects after they have been loaded into the kernel.
@@ -173,6 +175,7 @@ type ConnectionsVariables struct {
 	ScopeNetns        *ebpf.Variable `ebpf:"scope_netns"`
 	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.Variable `ebpf:"waits_enabled"`
 }
 
 // ConnectionsPrograms contains all programs after they have been loaded into the kernel.

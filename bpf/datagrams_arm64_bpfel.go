@@ -64,6 +64,7 @@ const (
 	DatagramsVarScopeNetns          = "scope_netns"
 	DatagramsVarScopeNetnsCount     = "scope_netns_count"
 	DatagramsVarUseSkStorage        = "use_sk_storage"
+	DatagramsVarWaitsEnabled        = "waits_enabled"
 )
 
 // LoadDatagrams returns the embedded CollectionSpec for Datagrams.
@@ -168,6 +169,7 @@ type DatagramsVariableSpecs struct {
 	ScopeNetns         *ebpf.VariableSpec `ebpf:"scope_netns"`
 	ScopeNetnsCount    *ebpf.VariableSpec `ebpf:"scope_netns_count"`
 	UseSkStorage       *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	WaitsEnabled       *ebpf.VariableSpec `ebpf:"waits_enabled"`
 }
 
 // DatagramsObjects contains all objects after they have been loaded into the kernel.
@@ -235,6 +237,7 @@ type DatagramsVariables struct {
 	ScopeNetns         *ebpf.Variable `ebpf:"scope_netns"`
 	ScopeNetnsCount    *ebpf.Variable `ebpf:"scope_netns_count"`
 	UseSkStorage       *ebpf.Variable `ebpf:"use_sk_storage"`
+	WaitsEnabled       *ebpf.Variable `ebpf:"waits_enabled"`
 }
 
 // DatagramsPrograms contains all programs after they have been loaded into the kernel.

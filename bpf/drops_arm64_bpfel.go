@@ -48,6 +48,7 @@ const (
 	DropsVarScopeNetnsCount    = "scope_netns_count"
 	DropsVarStackEnabled       = "stack_enabled"
 	DropsVarUseSkStorage       = "use_sk_storage"
+	DropsVarWaitsEnabled       = "waits_enabled"
 )
 
 // LoadDrops returns the embedded CollectionSpec for Drops.
@@ -136,6 +137,7 @@ type DropsVariableSpecs struct {
 	ScopeNetnsCount    *ebpf.VariableSpec `ebpf:"scope_netns_count"`
 	StackEnabled       *ebpf.VariableSpec `ebpf:"stack_enabled"`
 	UseSkStorage       *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	WaitsEnabled       *ebpf.VariableSpec `ebpf:"waits_enabled"`
 }
 
 // DropsObjects contains all objects after they have been loaded into the kernel.
@@ -207,6 +209,7 @@ type DropsVariables struct {
 	ScopeNetnsCount    *ebpf.Variable `ebpf:"scope_netns_count"`
 	StackEnabled       *ebpf.Variable `ebpf:"stack_enabled"`
 	UseSkStorage       *ebpf.Variable `ebpf:"use_sk_storage"`
+	WaitsEnabled       *ebpf.Variable `ebpf:"waits_enabled"`
 }
 
 // DropsPrograms contains all programs after they have been loaded into the kernel.

@@ -33,6 +33,7 @@ const (
 	NamespacesVarScopeNetns        = "scope_netns"
 	NamespacesVarScopeNetnsCount   = "scope_netns_count"
 	NamespacesVarUseSkStorage      = "use_sk_storage"
+	NamespacesVarWaitsEnabled      = "waits_enabled"
 )
 
 // LoadNamespaces returns the embedded CollectionSpec for Namespaces.
@@ -106,6 +107,7 @@ type NamespacesVariableSpecs struct {
 	ScopeNetns        *ebpf.VariableSpec `ebpf:"scope_netns"`
 	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.VariableSpec `ebpf:"waits_enabled"`
 }
 
 // NamespacesObjects contains all objects after they have been loaded into the kernel.
@@ -156,6 +158,7 @@ type NamespacesVariables struct {
 	ScopeNetns        *ebpf.Variable `ebpf:"scope_netns"`
 	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.Variable `ebpf:"waits_enabled"`
 }
 
 // NamespacesPrograms contains all programs after they have been loaded into the kernel.

@@ -53,24 +53,24 @@ static __always_inline int netfilter_enter(struct sk_buff *skb, struct nf_hook_s
 	int counted = netfilter_owner(&key, skb, netns);
 	struct in_netfilter *netfilter = &cpu->netfilter[direction];
 	if (counted < 0) {
-		netfilter->skb = skb;
+		cpu->filtered[direction] = skb;
 		netfilter->since_ns = UNKNOWN;
 		return -1;
 	}
 	/* Who comes in has been decided on by stages.bpf.c. */
 	bool first = hook == NF_INET_LOCAL_OUT || hook == NF_INET_FORWARD ||
-		     (hook == NF_INET_POST_ROUTING && netfilter->skb != skb);
+		     (hook == NF_INET_POST_ROUTING && cpu->filtered[direction] != skb);
 	if (!(first ? stage_decide(cpu, direction, skb) : stage_timed(cpu, direction, skb))) {
 		if (counted)
 			stage_untimed(&cpu->untimed.netfilter[direction]);
-		netfilter->skb = skb;
+		cpu->filtered[direction] = skb;
 		netfilter->since_ns = 0;
 		netfilter->total_ns = UNKNOWN;
 		return -1;
 	}
-	if (netfilter->skb != skb || hook == NF_INET_LOCAL_OUT)
+	if (cpu->filtered[direction] != skb || hook == NF_INET_LOCAL_OUT)
 		netfilter->total_ns = 0;
-	netfilter->skb = skb;
+	cpu->filtered[direction] = skb;
 	netfilter->key = key;
 	netfilter->counted = counted;
 	netfilter->since_ns = bpf_ktime_get_ns();
@@ -85,11 +85,11 @@ static __always_inline void netfilter_leave(struct sk_buff *skb, __u32 direction
 	struct in_netfilter *netfilter = &cpu->netfilter[direction];
 	if (stage_allowance && cpu->turn[direction].skb == skb && !cpu->turn[direction].timed)
 		return;
-	if (netfilter->skb == skb && netfilter->since_ns == UNKNOWN)
+	if (cpu->filtered[direction] == skb && netfilter->since_ns == UNKNOWN)
 		return;
-	if (netfilter->skb != skb || !netfilter->since_ns) {
+	if (cpu->filtered[direction] != skb || !netfilter->since_ns) {
 		/* Another packet was in between, or the task has moved: what this one took is not known. */
-		netfilter->skb = skb;
+		cpu->filtered[direction] = skb;
 		netfilter->since_ns = 0;
 		netfilter->total_ns = UNKNOWN;
 		stage_lost(direction, STAGE_NETFILTER, STAGE_INTERRUPTED);

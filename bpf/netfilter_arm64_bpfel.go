@@ -55,6 +55,7 @@ const (
 	NetfilterVarStageWindowNs         = "stage_window_ns"
 	NetfilterVarStageWindowTicks      = "stage_window_ticks"
 	NetfilterVarUseSkStorage          = "use_sk_storage"
+	NetfilterVarWaitsEnabled          = "waits_enabled"
 )
 
 // LoadNetfilter returns the embedded CollectionSpec for Netfilter.
@@ -150,6 +151,7 @@ type NetfilterVariableSpecs struct {
 	StageWindowNs     *ebpf.VariableSpec `ebpf:"stage_window_ns"`
 	StageWindowTicks  *ebpf.VariableSpec `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.VariableSpec `ebpf:"waits_enabled"`
 }
 
 // NetfilterObjects contains all objects after they have been loaded into the kernel.
@@ -231,6 +233,7 @@ type NetfilterVariables struct {
 	StageWindowNs     *ebpf.Variable `ebpf:"stage_window_ns"`
 	StageWindowTicks  *ebpf.Variable `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.Variable `ebpf:"waits_enabled"`
 }
 
 // NetfilterPrograms contains all programs after they have been loaded into the kernel.

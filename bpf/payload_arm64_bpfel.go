@@ -54,6 +54,7 @@ const (
 	PayloadVarScopeNetns        = "scope_netns"
 	PayloadVarScopeNetnsCount   = "scope_netns_count"
 	PayloadVarUseSkStorage      = "use_sk_storage"
+	PayloadVarWaitsEnabled      = "waits_enabled"
 )
 
 // LoadPayload returns the embedded CollectionSpec for Payload.
@@ -148,6 +149,7 @@ type PayloadVariableSpecs struct {
 	ScopeNetns        *ebpf.VariableSpec `ebpf:"scope_netns"`
 	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.VariableSpec `ebpf:"waits_enabled"`
 }
 
 // PayloadObjects contains all objects after they have been loaded into the kernel.
@@ -212,6 +214,7 @@ type PayloadVariables struct {
 	ScopeNetns        *ebpf.Variable `ebpf:"scope_netns"`
 	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.Variable `ebpf:"waits_enabled"`
 }
 
 // PayloadPrograms contains all programs after they have been loaded into the kernel.

@@ -40,6 +40,7 @@ const (
 	ResetsVarScopeNetnsCount   = "scope_netns_count"
 	ResetsVarStackEnabled      = "stack_enabled"
 	ResetsVarUseSkStorage      = "use_sk_storage"
+	ResetsVarWaitsEnabled      = "waits_enabled"
 )
 
 // LoadResets returns the embedded CollectionSpec for Resets.
@@ -120,6 +121,7 @@ type ResetsVariableSpecs struct {
 	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
 	StackEnabled      *ebpf.VariableSpec `ebpf:"stack_enabled"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.VariableSpec `ebpf:"waits_enabled"`
 }
 
 // ResetsObjects contains all objects after they have been loaded into the kernel.
@@ -182,6 +184,7 @@ type ResetsVariables struct {
 	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
 	StackEnabled      *ebpf.Variable `ebpf:"stack_enabled"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.Variable `ebpf:"waits_enabled"`
 }
 
 // ResetsPrograms contains all programs after they have been loaded into the kernel.

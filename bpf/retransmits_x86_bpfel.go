@@ -40,6 +40,7 @@ const (
 	RetransmitsVarScopeNetnsCount      = "scope_netns_count"
 	RetransmitsVarStackEnabled         = "stack_enabled"
 	RetransmitsVarUseSkStorage         = "use_sk_storage"
+	RetransmitsVarWaitsEnabled         = "waits_enabled"
 )
 
 // LoadRetransmits returns the embedded CollectionSpec for Retransmits.
@@ -120,6 +121,7 @@ type RetransmitsVariableSpecs struct {
 	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
 	StackEnabled      *ebpf.VariableSpec `ebpf:"stack_enabled"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.VariableSpec `ebpf:"waits_enabled"`
 }
 
 // RetransmitsObjects contains all objects after they have been loaded into the kernel.
@@ -182,6 +184,7 @@ type RetransmitsVariables struct {
 	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
 	StackEnabled      *ebpf.Variable `ebpf:"stack_enabled"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.Variable `ebpf:"waits_enabled"`
 }
 
 // RetransmitsPrograms contains all programs after they have been loaded into the kernel.

@@ -11,6 +11,13 @@
 volatile const __u64 slow_threshold_ns[SLOW_MAX] = {};
 volatile const __u32 slow_stack = 0;
 
+/* Beyond the rate of stages nothing is noted of a packet that comes this soon after one of which something was: two
+ * CPUs, the one where packets come and the reader's, would take a cache line from each other for each. */
+static __always_inline __u64 noted_enough_ns(const __u32 what)
+{
+	return slow_threshold_ns[what] ? slow_threshold_ns[what] / 64 : ~0ULL;
+}
+
 /* The record of something slow; NULL if it is not slow, or not to be reported. The caller adds whose it is. */
 static __always_inline struct slow_event *slow_begin(const __u32 what, __u64 duration, __u64 now)
 {

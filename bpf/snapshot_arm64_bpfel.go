@@ -37,6 +37,7 @@ const (
 	SnapshotVarScopeNetns        = "scope_netns"
 	SnapshotVarScopeNetnsCount   = "scope_netns_count"
 	SnapshotVarUseSkStorage      = "use_sk_storage"
+	SnapshotVarWaitsEnabled      = "waits_enabled"
 )
 
 // LoadSnapshot returns the embedded CollectionSpec for Snapshot.
@@ -114,6 +115,7 @@ type SnapshotVariableSpecs struct {
 	ScopeNetns        *ebpf.VariableSpec `ebpf:"scope_netns"`
 	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.VariableSpec `ebpf:"waits_enabled"`
 }
 
 // SnapshotObjects contains all objects after they have been loaded into the kernel.
@@ -172,6 +174,7 @@ type SnapshotVariables struct {
 	ScopeNetns        *ebpf.Variable `ebpf:"scope_netns"`
 	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.Variable `ebpf:"waits_enabled"`
 }
 
 // SnapshotPrograms contains all programs after they have been loaded into the kernel.

@@ -70,6 +70,8 @@ static __always_inline bool netns_in_scope(__u32 netns)
 {
 	if (!scope_netns_count)
 		return true;
+	if (scope_netns_count == 1)
+		return scope_netns[0] == netns;
 	for (__u32 i = 0; i < MAX_SCOPE && i < scope_netns_count; i++)
 		if (scope_netns[i] == netns)
 			return true;

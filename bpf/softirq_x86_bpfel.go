@@ -43,6 +43,7 @@ const (
 	SoftirqVarSlowStack         = "slow_stack"
 	SoftirqVarSlowThresholdNs   = "slow_threshold_ns"
 	SoftirqVarUseSkStorage      = "use_sk_storage"
+	SoftirqVarWaitsEnabled      = "waits_enabled"
 )
 
 // LoadSoftirq returns the embedded CollectionSpec for Softirq.
@@ -126,6 +127,7 @@ type SoftirqVariableSpecs struct {
 	SlowStack         *ebpf.VariableSpec `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.VariableSpec `ebpf:"waits_enabled"`
 }
 
 // SoftirqObjects contains all objects after they have been loaded into the kernel.
@@ -191,6 +193,7 @@ type SoftirqVariables struct {
 	SlowStack         *ebpf.Variable `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.Variable `ebpf:"waits_enabled"`
 }
 
 // SoftirqPrograms contains all programs after they have been loaded into the kernel.

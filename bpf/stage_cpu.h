@@ -33,38 +33,39 @@ struct at_driver {
 	struct stage_key key;
 };
 
-/* A packet that is in netfilter's hooks, or was in some. It may be freed there. */
+/* A packet that is in netfilter's hooks, or was in some: that of stage_cpu.filtered. It may be freed there. */
 struct in_netfilter {
-	struct sk_buff *skb;
 	__u64 since_ns; /* 0: it is not in one now; ~0: it is not in scope */
 	__u64 total_ns; /* in all hooks of this direction so far; ~0: not known */
 	__u64 counted;	/* it is known to be in scope; else it is timed only to be taken off what IP took */
 	struct stage_key key;
 };
 
-/* What is under way on a CPU: the last packet at each of these places. */
+/* What is under way on a CPU: the last packet at each of these places. What a packet needs that is not timed is in as
+ * few cache lines as it can be. */
 struct stage_cpu {
 	struct stage_untimed untimed;
-	__u64 allowance;	   /* what is left of this window's */
-	__u64 window_ticks;	   /* when it began */
-	__u64 latest_ns;	   /* before it ends it is not later than this */
-	struct stage_turn turn[3]; /* by direction */
-	struct sk_buff *received;  /* given to the network stack */
+	__u64 allowance;	     /* what is left of this window's */
+	__u64 window_ticks;	     /* when it began */
+	__u64 latest_ns;	     /* before it ends it is not later than this */
+	struct stage_turn turn[3];   /* by direction */
+	struct sk_buff *filtered[3]; /* in netfilter's hooks, or behind them; by direction */
+	struct sk_buff *received;    /* given to the network stack */
+	struct sock *copied;	     /* of which a packet is read (skb_copy_datagram_iovec, tcp_rcv_space_adjust) */
+	struct sk_buff *queued;	     /* handed to its device */
+	__u32 resolving;	/* the address of a neighbor has become known, and what has waited for it is sent */
+	__u32 called_direction; /* of called_skb */
+	struct at_driver driver;
+	struct sk_buff *stacked; /* at a device that has given it to another, and is not done with it */
 	__u64 received_ns;
-	struct sk_buff *queued; /* handed to its device */
 	__u64 queued_length;
 	__u64 queued_ns;
-	struct at_driver driver;
-	struct sk_buff *stacked;	  /* at a device that has given it to another, and is not done with it */
+	__u64 resolving_task;
+	__u64 resolving_ns;
 	struct in_netfilter netfilter[3]; /* by direction */
 	/* The call that a kretprobe, which has no arguments, is the return of. */
 	struct sk_buff *called_skb;
 	__u64 called_task;
-	__u32 called_direction;
-	/* The address of a neighbor has become known, and what has waited for it is sent. */
-	__u32 resolving;
-	__u64 resolving_task;
-	__u64 resolving_ns;
 };
 
 /* key: 0; value: of this CPU. */
@@ -209,9 +210,8 @@ static __always_inline void stage_slow_untimed(const struct stage_key *key, stru
  * then free. Without the programs of netfilter it is nothing. */
 static __always_inline __u64 netfilter_share(struct stage_cpu *cpu, struct sk_buff *skb, const __u32 direction)
 {
-	struct in_netfilter *netfilter = &cpu->netfilter[direction];
-	if (netfilter->skb != skb)
+	if (cpu->filtered[direction] != skb)
 		return 0;
-	netfilter->skb = NULL;
-	return netfilter->total_ns;
+	cpu->filtered[direction] = NULL;
+	return cpu->netfilter[direction].total_ns;
 }

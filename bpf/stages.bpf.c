@@ -13,6 +13,7 @@
  */
 #include "stage_receive.h"
 #include "stage_transmit.h"
+#include "waits.h"
 
 /* Receive */
 
@@ -22,7 +23,7 @@ int BPF_PROG(stage_receive, struct sk_buff *skb)
 	struct stage_cpu *cpu = this_cpu();
 	if (!cpu || !device_in_scope(skb->dev))
 		return 0;
-	cpu->netfilter[DIRECTION_RECEIVE].skb = NULL;
+	cpu->filtered[DIRECTION_RECEIVE] = NULL;
 	cpu->received = NULL;
 	if (!stage_decide(cpu, DIRECTION_RECEIVE, skb))
 		return 0;
@@ -49,7 +50,10 @@ int BPF_PROG(stage_copy, struct sk_buff *skb)
 	struct stage_cpu *cpu = this_cpu();
 	if (!cpu || !socket_is_full(sk) || !socket_is_tcp(sk, true) || !stage_socket_in_scope(sk, true))
 		return 0;
-	if (!stage_allowed(cpu)) {
+	cpu->copied = sk;
+	bool timed = stage_allowed(cpu);
+	read_late(ctx, sk, skb, cpu);
+	if (!timed) {
 		stage_untimed_alone(&cpu->untimed.read);
 		return 0;
 	}
@@ -97,14 +101,14 @@ int BPF_PROG(stage_queue, struct sk_buff *skb)
 	if (!cpu || !device_in_scope(skb->dev))
 		return 0;
 	if (!stage_packet_in_scope(skb)) {
-		cpu->netfilter[DIRECTION_TRANSMIT].skb = NULL;
+		cpu->filtered[DIRECTION_TRANSMIT] = NULL;
 		return 0;
 	}
 	struct sock *sk = skb->sk;
 	__u64 sent = send_time(skb, sk);
 	/* Of a packet that did not pass netfilter what was decided is of another one, which had this address before. */
-	bool timed = cpu->netfilter[DIRECTION_TRANSMIT].skb == skb ? stage_timed(cpu, DIRECTION_TRANSMIT, skb)
-								   : stage_decide(cpu, DIRECTION_TRANSMIT, skb);
+	bool timed = cpu->filtered[DIRECTION_TRANSMIT] == skb ? stage_timed(cpu, DIRECTION_TRANSMIT, skb)
+							      : stage_decide(cpu, DIRECTION_TRANSMIT, skb);
 	/* What waited for a neighbor is rare. */
 	if (!timed && !(cpu->resolving && resolving(cpu, bpf_ktime_get_ns()))) {
 		cpu->queued = NULL;
@@ -116,7 +120,7 @@ int BPF_PROG(stage_queue, struct sk_buff *skb)
 		segment_queued(cpu, skb, sk, sent, now);
 	else if (resolving(cpu, now))
 		stage_lost(DIRECTION_TRANSMIT, STAGE_NEIGHBOR, STAGE_NO_STAMP);
-	cpu->netfilter[DIRECTION_TRANSMIT].skb = NULL;
+	cpu->filtered[DIRECTION_TRANSMIT] = NULL;
 	cpu->queued = skb;
 	cpu->queued_length = skb->len;
 	cpu->queued_ns = now; /* the time of this program is in the next stage: to read the clock again costs as much */

@@ -63,6 +63,7 @@ const (
 	StagesVarStageWindowNs         = "stage_window_ns"
 	StagesVarStageWindowTicks      = "stage_window_ticks"
 	StagesVarUseSkStorage          = "use_sk_storage"
+	StagesVarWaitsEnabled          = "waits_enabled"
 )
 
 // LoadStages returns the embedded CollectionSpec for Stages.
@@ -166,6 +167,7 @@ type StagesVariableSpecs struct {
 	StageWindowNs     *ebpf.VariableSpec `ebpf:"stage_window_ns"`
 	StageWindowTicks  *ebpf.VariableSpec `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.VariableSpec `ebpf:"waits_enabled"`
 }
 
 // StagesObjects contains all objects after they have been loaded into the kernel.
@@ -247,6 +249,7 @@ type StagesVariables struct {
 	StageWindowNs     *ebpf.Variable `ebpf:"stage_window_ns"`
 	StageWindowTicks  *ebpf.Variable `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.Variable `ebpf:"waits_enabled"`
 }
 
 // StagesPrograms contains all programs after they have been loaded into the kernel.

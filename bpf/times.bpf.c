@@ -8,7 +8,8 @@
  *   tcp_probe           a packet reaches TCP (tcp_rcv_established). Only one that comes when everything before
  *                       it was read is noted: it is the one that whoever reads next has been waiting for.
  *                       Later ones may be merged with it, and then nothing says when they came. Where the stages
- *                       are on, it carries when it came from its device.
+ *                       are on, it carries when it came from its device. Beyond their rate one that comes just
+ *                       after another is not noted either, on connections without calls.
  *   net_dev_start_xmit  a packet is given to the first device on its way. Bytes sent again are not noted anew.
  */
 #include "times.h"

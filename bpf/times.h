@@ -7,10 +7,6 @@
 #include "clock.h"
 #include "window.h"
 
-/* Set by the loader: somebody wants to know how long data waits for its reader (waits.bpf.c), and how long windows are
- * closed. */
-volatile const __u32 waits_enabled = 0;
-
 /* When a packet came from its device, in CLOCK_MONOTONIC; 0: it carries no stamp, or one that cannot be. */
 static __always_inline __u64 arrival(struct sk_buff *skb, __u64 now)
 {
@@ -29,12 +25,13 @@ static __always_inline bool segment_arrived(struct sock *sk, struct sk_buff *skb
 	struct conn *conn = conn_lookup(sk, true);
 	if (!conn)
 		return false;
-	bool calls = calls_enabled && conn->l7 != L7_OTHER;
+	bool calls = has_calls(conn);
 	if (!calls && !waits_enabled)
 		return false;
 	/* Two packets may come in one go, of which the first was timed: time does not run backwards. */
 	if (!timed && (calls || *clock < conn->heard_ns))
 		*clock = 0;
+	bool stamped = !timed && *clock;
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return false;
@@ -42,7 +39,8 @@ static __always_inline bool segment_arrived(struct sock *sk, struct sk_buff *skb
 		__u64 now = clock_now(clock);
 		window_of_peer(sk, skb, tp, conn, now);
 		window_of_this_end(sk, tp, conn, false, now);
-		conn->heard_ns = now;
+		if (!stamped || now - conn->heard_ns >= noted_enough_ns(SLOW_WINDOW))
+			conn->heard_ns = now;
 	}
 	__u32 next = tp->rcv_nxt;
 	if (next != tp->copied_seq)
@@ -51,13 +49,18 @@ static __always_inline bool segment_arrived(struct sock *sk, struct sk_buff *skb
 	__u32 end = cb->end_seq;
 	if (cb->seq != next || end == next)
 		return false;
+	/* Its stamp will tell whoever copies it (read_late). */
+	if (stamped && !conn->unread && !conn->spliced && *clock - conn->queued_ns < noted_enough_ns(SLOW_READ))
+		return true;
 	__u64 now = clock_now(clock);
 	if (waits_enabled)
 		conn->unread = timed ? UNREAD : UNREAD_UNTIMED;
 	conn->arrived_sequence = next;
-	barrier();
-	conn->arrived_end = end;
-	conn->arrived_ns = arrival(skb, now);
+	if (calls) {
+		barrier();
+		conn->arrived_end = end;
+		conn->arrived_ns = arrival(skb, now);
+	}
 	conn->queued_ns = now;
 	return true;
 }

@@ -47,6 +47,7 @@ const (
 	VirtioVarSlowStack          = "slow_stack"
 	VirtioVarSlowThresholdNs    = "slow_threshold_ns"
 	VirtioVarUseSkStorage       = "use_sk_storage"
+	VirtioVarWaitsEnabled       = "waits_enabled"
 )
 
 // LoadVirtio returns the embedded CollectionSpec for Virtio.
@@ -134,6 +135,7 @@ type VirtioVariableSpecs struct {
 	SlowStack         *ebpf.VariableSpec `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.VariableSpec `ebpf:"waits_enabled"`
 }
 
 // VirtioObjects contains all objects after they have been loaded into the kernel.
@@ -201,6 +203,7 @@ type VirtioVariables struct {
 	SlowStack         *ebpf.Variable `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.Variable `ebpf:"waits_enabled"`
 }
 
 // VirtioPrograms contains all programs after they have been loaded into the kernel.

@@ -6,7 +6,8 @@
  * room. Kept in the connection's state, counted beside the stages of its owner.
  *
  *   read    from when data comes while nothing is unread (times.bpf.c) until a reader takes some
- *           (tcp_rcv_space_adjust, of whatever kind the reader is: splice too)
+ *           (tcp_rcv_space_adjust, of whatever kind the reader is: splice too). Beyond the rate of stages some of it is
+ *           known by the packet that a reader copies alone (read_late, called by stages.bpf.c)
  *   write   a call that sleeps: in sk_stream_wait_memory. One that does not: from when it found no room until the
  *           next call that sends something begins. Without trampolines: one that sleeps, between two segments of a
  *           call (tcp_sendmsg_locked, from 6.16); one that does not, if it could send nothing at all.
@@ -17,14 +18,20 @@
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(wait_read, struct sock *sk)
 {
+	struct stage_cpu *cpu = this_cpu();
+	if (!cpu)
+		return 0;
+	bool copied = cpu->copied == sk;
+	cpu->copied = NULL;
 	struct conn *conn = conn_lookup(sk, true);
 	struct tcp_sock *tp = conn ? bpf_skc_to_tcp_sock(sk) : NULL;
 	if (!tp)
 		return 0;
 	if (!tp->rcv_wnd || conn->window_ns[WINDOW_OF(DIRECTION_RECEIVE)])
 		window_of_this_end(sk, tp, conn, true, bpf_ktime_get_ns());
+	read_noted(conn, copied);
 	if (conn->unread)
-		read_waited(ctx, sk, conn);
+		read_waited(ctx, sk, conn, cpu);
 	return 0;
 }
 

@@ -29,22 +29,76 @@ static __always_inline void waited(void *ctx, struct sock *sk, struct conn *conn
 	wait_slow(ctx, sk, conn, what, since, now, sequence);
 }
 
+/* What came before a slow read was told of is not told of again by read_late. */
+static __always_inline void read_told(struct conn *conn, __u64 since, __u64 now)
+{
+	if (!has_calls(conn) && (__s64)(now - since) >= (__s64)slow_threshold_ns[SLOW_READ])
+		conn->queued_ns = now;
+}
+
 /* A reader takes what came when nothing was unread. */
-static __always_inline void read_waited(void *ctx, struct sock *sk, struct conn *conn)
+static __always_inline void read_waited(void *ctx, struct sock *sk, struct conn *conn, struct stage_cpu *cpu)
 {
 	__u64 since = conn->queued_ns;
 	__u32 unread = conn->unread;
 	conn->unread = 0;
-	if (unread != UNREAD_UNTIMED) {
-		waited(ctx, sk, conn, SLOW_READ, since, bpf_ktime_get_ns(), conn->arrived_sequence);
-		return;
-	}
-	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !stage_may_be_slow(cpu, SLOW_READ, since))
+	if (unread == UNREAD_UNTIMED && !stage_may_be_slow(cpu, SLOW_READ, since))
 		return;
 	__u64 now = bpf_ktime_get_ns();
-	if ((__s64)(now - since) > 0)
+	if (unread != UNREAD_UNTIMED)
+		waited(ctx, sk, conn, SLOW_READ, since, now, conn->arrived_sequence);
+	else if ((__s64)(now - since) > 0)
 		wait_slow(ctx, sk, conn, SLOW_READ, since, now, conn->arrived_sequence);
+	read_told(conn, since, now);
+}
+
+/* Somebody has read. Noted for read_late, with one write in a tick at most. */
+static __always_inline void read_noted(struct conn *conn, bool copied)
+{
+	if (!stage_allowance || !slow_threshold_ns[SLOW_READ])
+		return;
+	if (!copied && conn->spliced != 15)
+		conn->spliced = 15;
+	else if (copied && conn->spliced)
+		conn->spliced--;
+	__u32 ticks = bpf_jiffies64();
+	if (has_calls(conn) || conn->read_ticks == ticks)
+		return;
+	conn->read_ticks = ticks;
+	conn->arrived_ns = 0;
+}
+
+/* A reader copies a packet whose arrival may not have been noted, because it came beyond the rate and just after
+ * another one (segment_arrived). It is what whoever reads has been waiting for if nobody has read since it came: what
+ * lies behind it, or behind a hole, came while something else was unread. */
+static __always_inline void read_late(void *ctx, struct sock *sk, struct sk_buff *skb, struct stage_cpu *cpu)
+{
+	__u32 zero = 0;
+	__u64 *offset = bpf_map_lookup_elem(&stage_clock, &zero);
+	if (!waits_enabled || !stage_allowance || !offset || !*offset || !skb->tstamp)
+		return;
+	__u64 since = skb->tstamp - *offset;
+	if (!stage_may_be_slow(cpu, SLOW_READ, since))
+		return;
+	struct conn *conn = conn_lookup(sk, true);
+	if (!conn || conn->unread || has_calls(conn) || !conn->queued_ns || (__s64)(since - conn->queued_ns) < 0)
+		return;
+	if (conn->arrived_ns) /* it had calls until now: when it was last read is not known */
+		return;
+	__u64 now = bpf_ktime_get_ns();
+	if ((__s64)(now - since) < (__s64)slow_threshold_ns[SLOW_READ])
+		return;
+	/* The ticks between two moments are at most one less than they are apart, and fewer where a CPU that counts
+	 * them is kept from running; and the packet before may have been read when this one was on its way to TCP. */
+	__u32 ticks = (__u32)bpf_jiffies64() - conn->read_ticks;
+	if ((ticks + 2ULL) * stage_window_ns < (now - since) / 4 * 3 * (stage_window_ticks + 1))
+		return;
+	struct tcp_skb_cb *cb = (struct tcp_skb_cb *)__builtin_preserve_access_index(&skb->cb[0]);
+	__u32 sequence = cb->seq;
+	if (sequence != BPF_CORE_READ((struct tcp_sock *)sk, copied_seq)) /* some of it has been read */
+		return;
+	wait_slow(ctx, sk, conn, SLOW_READ, since, now, sequence);
+	read_told(conn, since, now);
 }
 
 /* The sequence number of the next byte that the application writes, or of the first of as many as it has just written;

@@ -60,6 +60,7 @@ const (
 	WaitsVarStageWindowNs         = "stage_window_ns"
 	WaitsVarStageWindowTicks      = "stage_window_ticks"
 	WaitsVarUseSkStorage          = "use_sk_storage"
+	WaitsVarWaitsEnabled          = "waits_enabled"
 )
 
 // LoadWaits returns the embedded CollectionSpec for Waits.
@@ -160,6 +161,7 @@ type WaitsVariableSpecs struct {
 	StageWindowNs     *ebpf.VariableSpec `ebpf:"stage_window_ns"`
 	StageWindowTicks  *ebpf.VariableSpec `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.VariableSpec `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.VariableSpec `ebpf:"waits_enabled"`
 }
 
 // WaitsObjects contains all objects after they have been loaded into the kernel.
@@ -244,6 +246,7 @@ type WaitsVariables struct {
 	StageWindowNs     *ebpf.Variable `ebpf:"stage_window_ns"`
 	StageWindowTicks  *ebpf.Variable `ebpf:"stage_window_ticks"`
 	UseSkStorage      *ebpf.Variable `ebpf:"use_sk_storage"`
+	WaitsEnabled      *ebpf.Variable `ebpf:"waits_enabled"`
 }
 
 // WaitsPrograms contains all programs after they have been loaded into the kernel.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/probe"
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
@@ -110,13 +111,77 @@ func TestWhatIsSlowIsToldOfWhetherItIsTimedOrNot(t *testing.T) {
 	assert.GreaterOrEqual(t, len(events)+int(o.skipped()), connections*rounds-1)
 }
 
-// Each wait is told of once, though the bytes are read in two parts.
+// Each wait is told of once, though there are two packets, and their bytes are read one by one; also one that begins just after one that was short,
+// of which on connections without calls only the packet itself tells, and where the reader does not copy.
 func TestASlowReadIsToldOfWhetherItIsCountedOrNot(t *testing.T) {
-	t.Run("with calls", func(t *testing.T) { testSlowReads(t, true) })
-	t.Run("without", func(t *testing.T) { testSlowReads(t, false) })
+	t.Run("with calls", func(t *testing.T) { testSlowReads(t, true, 0, read) })
+	t.Run("without", func(t *testing.T) { testSlowReads(t, false, 0, read) })
+	t.Run("after others", func(t *testing.T) { testSlowReads(t, false, 3, read) })
+	t.Run("after others with splice", func(t *testing.T) { testSlowReads(t, false, 3, spliced) })
 }
 
-func testSlowReads(t *testing.T, calls bool) {
+// A reader who takes a part at once and the rest later was not late, by what a wait is.
+func TestWhatAPromptReaderLeavesIsNoSlowRead(t *testing.T) {
+	const late, connections, rounds = 80 * time.Millisecond, 128, 3
+	n := newNetwork(t)
+	var pairs []pair
+	for i := range connections {
+		pairs = append(pairs, n.connect(n.server.listen("tcp4", n.server.at4(uint16(7840+i)))))
+	}
+	config := (&network{client: n.server, server: n.server}).settings()
+	config.Probe.Stages, config.Probe.StageRate = true, fewTimed
+	config.Probe.Payload.Enabled = false
+	config.Probe.Slow = probe.Slow{Read: late / 2, PerSecond: unlimited}
+	o := observe(t, config)
+	longest := time.Duration(0)
+	for range rounds {
+		for _, p := range pairs {
+			for _, packet := range [][]byte{{0}, {0}, {1, 2}} {
+				began := time.Now()
+				_, err := p.client.Write(packet)
+				require.NoError(t, err)
+				read(t, p.server)
+				longest = max(longest, time.Since(began))
+			}
+		}
+		time.Sleep(late)
+		for _, p := range pairs {
+			read(t, p.server)
+		}
+	}
+	o.stop()
+	if longest < late/4 { // else the machine was late
+		assert.Empty(t, o.events("network.socket.read.slow"))
+	}
+}
+
+func read(t *testing.T, conn *net.TCPConn) {
+	t.Helper()
+	_, err := conn.Read(make([]byte, 1))
+	require.NoError(t, err)
+}
+
+// spliced reads a byte by moving it into a pipe.
+func spliced(t *testing.T, conn *net.TCPConn) {
+	t.Helper()
+	var pipe [2]int
+	require.NoError(t, unix.Pipe(pipe[:]))
+	defer unix.Close(pipe[0])
+	defer unix.Close(pipe[1])
+	raw, err := conn.SyscallConn()
+	require.NoError(t, err)
+	var moved int64
+	var failed error
+	require.NoError(t, raw.Read(func(fd uintptr) bool {
+		moved, failed = unix.Splice(int(fd), nil, pipe[1], nil, 1, unix.SPLICE_F_NONBLOCK)
+		return failed != unix.EAGAIN
+	}))
+	require.NoError(t, failed)
+	require.EqualValues(t, 1, moved)
+}
+
+// testSlowReads has each connection's reader be late, right after it has not been `before` times.
+func testSlowReads(t *testing.T, calls bool, before int, read func(*testing.T, *net.TCPConn)) {
 	const late, connections, rounds = 80 * time.Millisecond, 128, 3
 	n := newNetwork(t)
 	var pairs []pair
@@ -130,19 +195,25 @@ func testSlowReads(t *testing.T, calls bool) {
 	o := observe(t, config)
 	var most time.Duration
 	for range rounds {
-		before := time.Now()
+		began := time.Now()
 		for _, p := range pairs {
-			_, err := p.client.Write([]byte{1, 2})
-			require.NoError(t, err)
-		}
-		time.Sleep(late)
-		for range 2 {
-			for _, p := range pairs {
-				_, err := p.server.Read(make([]byte, 1))
+			for range before {
+				_, err := p.client.Write([]byte{0})
+				require.NoError(t, err)
+				read(t, p.server)
+			}
+			for _, packet := range [][]byte{{1, 2}, {3}} {
+				_, err := p.client.Write(packet)
 				require.NoError(t, err)
 			}
 		}
-		most = max(most, time.Since(before))
+		time.Sleep(late)
+		for range 3 {
+			for _, p := range pairs {
+				read(t, p.server)
+			}
+		}
+		most = max(most, time.Since(began))
 	}
 	o.stop()
 	counted, _ := o.distribution("network.socket.read.wait")
@@ -151,7 +222,7 @@ func testSlowReads(t *testing.T, calls bool) {
 	if !inLab() { // an emulated machine may be too slow to get beyond the rate
 		assert.Positive(t, left)
 	}
-	o.assertAll(connections*rounds, int64(counted+left))
+	o.assertAll(connections*rounds*(before+1), int64(counted+left))
 	events := o.events("network.socket.read.slow")
 	o.assertAll(connections*rounds, int64(len(events)))
 	for _, event := range events {

@@ -116,7 +116,7 @@ func TestTheKernelHalfAndTheReaderAgreeOnTheStatistics(t *testing.T) {
 
 func TestEveryProgramIsReachedThroughAHook(t *testing.T) {
 	served := map[string]bool{}
-	capabilities := slices.Concat(resets(), retransmits(), stages(true, true), waits(true), both(times(true)), []capability{softirqs(Scope{}), virtio(Scope{}), connections(), drops(noise{}),
+	capabilities := slices.Concat(resets(), retransmits(), stages(true, true), waits(true), both(times()), []capability{softirqs(Scope{}), virtio(Scope{}), connections(), drops(noise{}),
 		adoption(true), snapshot(false, true), snapshot(true, true), namespaces(), listeners()})
 	for _, c := range capabilities {
 		for _, h := range c.hooks {

@@ -72,6 +72,7 @@ func (c Config) addLimits(constants map[string]any) {
 		}
 	}
 	constants["calls_enabled"] = boolean(c.Payload.Enabled)
+	constants["waits_enabled"] = boolean(c.Stages)
 	constants["capture_dns"] = boolean(c.Datagrams.DNS)
 	slow := [wire.SlowMax]uint64{
 		wire.SlowRead: uint64(c.Slow.Read), wire.SlowWrite: uint64(c.Slow.Write),

@@ -129,7 +129,7 @@ func (s *source) load(types kernelTypes) error {
 		l.serve(adoption(l.byAddress))
 	}
 	if s.config.Payload.Enabled || s.config.Stages {
-		received, sent := times(s.config.Stages)
+		received, sent := times()
 		l.serve(received)
 		if s.config.Payload.Enabled {
 			l.serve(sent)
