@@ -4,6 +4,7 @@ package kerneltest
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -92,16 +93,19 @@ type call struct {
 	status       string
 }
 
+// readLog is what a log has of whole lines: one that goes on in the file's next page may be read before it is written.
+func readLog(t *testing.T, path string) string {
+	t.Helper()
+	log, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(log[:bytes.LastIndexByte(log, '\n')+1])
+}
+
 // calls reads the log: how often each call is there.
 func (s *nginx) calls() map[call]int {
 	s.t.Helper()
-	log, err := os.ReadFile(s.log)
-	require.NoError(s.t, err)
 	calls := map[call]int{}
-	for line := range strings.Lines(string(log)) {
-		if !strings.HasSuffix(line, "\n") {
-			break // a line that goes on in the file's next page may be read before it is written
-		}
+	for line := range strings.Lines(readLog(s.t, s.log)) {
 		part := strings.Fields(line)
 		require.Len(s.t, part, 6, line)
 		path, _, _ := strings.Cut(part[2], "?")

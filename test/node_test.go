@@ -85,13 +85,8 @@ func startNode(t *testing.T, n *namespace, at netip.AddrPort, version string) *n
 
 func (s *node) calls() map[call]int {
 	s.t.Helper()
-	log, err := os.ReadFile(s.log)
-	require.NoError(s.t, err)
 	calls := map[call]int{}
-	for line := range strings.Lines(string(log)) {
-		if !strings.HasSuffix(line, "\n") {
-			break // as in nginx.calls
-		}
+	for line := range strings.Lines(readLog(s.t, s.log)) {
 		part := strings.Fields(line)
 		require.Len(s.t, part, 4, line)
 		calls[call{part[0], part[1], part[2], part[3]}]++
