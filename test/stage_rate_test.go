@@ -111,8 +111,9 @@ func TestWhatIsSlowIsToldOfWhetherItIsTimedOrNot(t *testing.T) {
 	assert.GreaterOrEqual(t, len(events)+int(o.skipped()), connections*rounds-1)
 }
 
-// Each wait is told of once, though there are two packets, and their bytes are read one by one; also one that begins just after one that was short,
-// of which on connections without calls only the packet itself tells, and where the reader does not copy.
+// Each wait is told of once, though there are two packets, and their bytes are read one by one; also one that begins just
+// after one that was short, of which on connections without calls only the packet itself tells, and where the reader does
+// not copy.
 func TestASlowReadIsToldOfWhetherItIsCountedOrNot(t *testing.T) {
 	t.Run("with calls", func(t *testing.T) { testSlowReads(t, true, 0, read) })
 	t.Run("without", func(t *testing.T) { testSlowReads(t, false, 0, read) })
@@ -123,17 +124,8 @@ func TestASlowReadIsToldOfWhetherItIsCountedOrNot(t *testing.T) {
 // A reader who takes a part at once and the rest later was not late, by what a wait is.
 func TestWhatAPromptReaderLeavesIsNoSlowRead(t *testing.T) {
 	const late, connections, rounds = 80 * time.Millisecond, 128, 3
-	n := newNetwork(t)
-	var pairs []pair
-	for i := range connections {
-		pairs = append(pairs, n.connect(n.server.listen("tcp4", n.server.at4(uint16(7840+i)))))
-	}
-	config := (&network{client: n.server, server: n.server}).settings()
-	config.Probe.Stages, config.Probe.StageRate = true, fewTimed
-	config.Probe.Payload.Enabled = false
-	config.Probe.Slow = probe.Slow{Read: late / 2, PerSecond: unlimited}
-	o := observe(t, config)
-	longest := time.Duration(0)
+	pairs, o := observeReads(t, connections, false, late/2)
+	heldUp := 0 // exchanges, by the machine: these may have been slow
 	for range rounds {
 		for _, p := range pairs {
 			for _, packet := range [][]byte{{0}, {0}, {1, 2}} {
@@ -141,7 +133,9 @@ func TestWhatAPromptReaderLeavesIsNoSlowRead(t *testing.T) {
 				_, err := p.client.Write(packet)
 				require.NoError(t, err)
 				read(t, p.server)
-				longest = max(longest, time.Since(began))
+				if time.Since(began) >= late/4 {
+					heldUp++
+				}
 			}
 		}
 		time.Sleep(late)
@@ -150,9 +144,23 @@ func TestWhatAPromptReaderLeavesIsNoSlowRead(t *testing.T) {
 		}
 	}
 	o.stop()
-	if longest < late/4 { // else the machine was late
-		assert.Empty(t, o.events("network.socket.read.slow"))
+	t.Logf("%d exchanges were held up", heldUp)
+	assert.LessOrEqual(t, len(o.events("network.socket.read.slow")), heldUp)
+}
+
+// observeReads watches the readers' ends of connections, of which few packets are timed.
+func observeReads(t *testing.T, connections int, calls bool, slow time.Duration) ([]pair, *observer) {
+	t.Helper()
+	n := newNetwork(t)
+	var pairs []pair
+	for i := range connections {
+		pairs = append(pairs, n.connect(n.server.listen("tcp4", n.server.at4(uint16(7840+i)))))
 	}
+	config := (&network{client: n.server, server: n.server}).settings()
+	config.Probe.Stages, config.Probe.StageRate = true, fewTimed
+	config.Probe.Payload.Enabled = calls
+	config.Probe.Slow = probe.Slow{Read: slow, PerSecond: unlimited}
+	return pairs, observe(t, config)
 }
 
 func read(t *testing.T, conn *net.TCPConn) {
@@ -183,16 +191,7 @@ func spliced(t *testing.T, conn *net.TCPConn) {
 // testSlowReads has each connection's reader be late, right after it has not been `before` times.
 func testSlowReads(t *testing.T, calls bool, before int, read func(*testing.T, *net.TCPConn)) {
 	const late, connections, rounds = 80 * time.Millisecond, 128, 3
-	n := newNetwork(t)
-	var pairs []pair
-	for i := range connections {
-		pairs = append(pairs, n.connect(n.server.listen("tcp4", n.server.at4(uint16(7840+i)))))
-	}
-	config := (&network{client: n.server, server: n.server}).settings()
-	config.Probe.Stages, config.Probe.StageRate = true, fewTimed
-	config.Probe.Payload.Enabled = calls
-	config.Probe.Slow = probe.Slow{Read: late / 2, PerSecond: unlimited}
-	o := observe(t, config)
+	pairs, o := observeReads(t, connections, calls, late/2)
 	var most time.Duration
 	for range rounds {
 		began := time.Now()
