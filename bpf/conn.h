@@ -37,7 +37,7 @@ struct conn {
 	__u64 queued_ns;  /* and to TCP; 0: none did. Without calls: or when a slow read was told of */
 	/* Written while the socket is locked only. */
 	__u64 unread : 4;      /* enum conn_unread */
-	__u64 spliced : 4;     /* not 0: of its latest 16 reads one did not copy */
+	__u64 spliced : 4;     /* not 0: of its latest 15 reads one did not copy */
 	__u64 window_told : 8; /* bit per direction: that its window is closed */
 	__u64 freed_us : 48;   /* from when this end's window closed until a reader last took something; 0: none has */
 	/* window.h */
