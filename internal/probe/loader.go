@@ -124,6 +124,7 @@ func (l *loader) load(c capability, h hook) (*served, error) {
 	if err := l.setConstants(spec, h.byAddress, c.constants, h.constants); err != nil {
 		return nil, err
 	}
+	inlineConstants(spec)
 	shared := map[string]*ebpf.Map{}
 	for name, m := range spec.Maps {
 		if strings.HasPrefix(name, ".") {
@@ -207,6 +208,8 @@ func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress, inParts bool) (*ebpf.M
 		}
 	case "scratch", "datagram_scratch":
 		spec.MaxEntries = cpus * 2
+	case "stage_cpus":
+		spec.MaxEntries = cpus
 	case "stage_blocks":
 		spec.MaxEntries = stageEntries(possible)
 	case "conns_by_socket", "stage_sockets_by_address":
