@@ -29,20 +29,18 @@ struct conn {
 	/* times.bpf.c */
 	__u32 arrived_sequence; /* first byte of the newest packet that was noted when it came while nothing was unread
 				 */
-	union {
-		__u32 arrived_end; /* on connections with calls (has_calls): after that packet's last byte */
-		__u32 read_ticks;  /* on others: when somebody last read, in ticks of the kernel's timer */
-	};
-	__u64 arrived_ns; /* with calls: when it came from the device; else 0 */
-	__u64 queued_ns;  /* and to TCP; 0: none did. Without calls: or when a slow read was told of */
+	__u32 arrived_end;	/* on connections with calls (has_calls): after that packet's last byte */
+	__u64 arrived_ns;	/* the same: when it came from the device; 0: not known */
+	__u64 queued_ns;	/* and to TCP; 0: none did */
 	/* Written while the socket is locked only. */
 	__u64 unread : 4;      /* enum conn_unread */
 	__u64 spliced : 4;     /* not 0: of its latest 15 reads one did not copy */
-	__u64 window_told : 8; /* bit per direction: that its window is closed */
+	__u64 window_told : 7; /* bit per direction: that its window is closed */
+	__u64 left : 1;	       /* whoever read last did not take all that there was */
 	__u64 freed_us : 48;   /* from when this end's window closed until a reader last took something; 0: none has */
 	/* window.h */
 	__u64 window_ns[2]; /* WINDOW_OF(direction): since when it is closed; 0: it is not */
-	__u64 heard_ns;	    /* when the last packet came, or at most noted_enough_ns() before it */
+	__u64 heard_ns;	    /* when the last packet that was looked at came */
 	/* waits.bpf.c */
 	__u64 blocked_ns; /* when a send found no room; 0: none did */
 	union {

@@ -87,6 +87,7 @@ typedef struct {
 
 struct socket;
 struct sk_buff_head {
+	struct sk_buff *next;
 	__u32 qlen;
 };
 

@@ -22,18 +22,32 @@ volatile const __u32 with_times_sent = 0;
 volatile const __u32 with_stages_receive = 0;
 volatile const __u32 with_stages_transmit = 0;
 volatile const __u32 with_stages_socket = 0;
+volatile const __u32 with_waits_read = 0;
 volatile const __u32 with_waits_write = 0;
 
 SEC("tp_btf/tcp_probe")
 int BPF_PROG(on_tcp_probe, struct sock *sk, struct sk_buff *skb)
 {
 	__u64 clock = 0;
-	bool timed = !with_stages_receive || stage_segment(sk, skb, &clock);
-	if (with_times_received && segment_arrived(sk, skb, &clock, timed) && !timed) {
-		struct stage_cpu *cpu = this_cpu();
-		if (cpu)
-			stage_untimed(&cpu->untimed.waited);
-	}
+	struct conn *conn = conn_lookup(sk, true);
+	bool timed = !with_stages_receive || stage_segment(sk, skb, conn, &clock);
+	if (with_times_received)
+		segment_arrived(sk, skb, conn, &clock, timed);
+	return 0;
+}
+
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(on_space_adjust, struct sock *sk)
+{
+	struct stage_cpu *cpu = this_cpu();
+	if (!cpu)
+		return 0;
+	struct conn *conn = conn_lookup(sk, true);
+	enum taken taken = stage_taken(cpu, sk, ASKING_STAGES);
+	if (with_stages_receive)
+		stage_was_read(cpu, sk, conn, taken);
+	if (with_waits_read)
+		wait_was_read(ctx, sk, conn, cpu, taken);
 	return 0;
 }
 

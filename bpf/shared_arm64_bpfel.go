@@ -36,11 +36,13 @@ const (
 	SharedMapStageZero             = "stage_zero"
 	SharedMapStats                 = "stats"
 	SharedMapUdpSockets            = "udp_sockets"
+	SharedMapWaitSenders           = "wait_senders"
 	SharedProgOnRecvLength         = "on_recv_length"
 	SharedProgOnSendLength         = "on_send_length"
 	SharedProgOnSendmsg            = "on_sendmsg"
 	SharedProgOnSendmsgEntry       = "on_sendmsg_entry"
 	SharedProgOnSendmsgExit        = "on_sendmsg_exit"
+	SharedProgOnSpaceAdjust        = "on_space_adjust"
 	SharedProgOnStartXmit          = "on_start_xmit"
 	SharedProgOnTcpProbe           = "on_tcp_probe"
 	SharedVarCallsEnabled          = "calls_enabled"
@@ -79,6 +81,7 @@ const (
 	SharedVarWithStagesTransmit    = "with_stages_transmit"
 	SharedVarWithTimesReceived     = "with_times_received"
 	SharedVarWithTimesSent         = "with_times_sent"
+	SharedVarWithWaitsRead         = "with_waits_read"
 	SharedVarWithWaitsWrite        = "with_waits_write"
 )
 
@@ -129,6 +132,7 @@ type SharedProgramSpecs struct {
 	OnSendmsg      *ebpf.ProgramSpec `ebpf:"on_sendmsg"`
 	OnSendmsgEntry *ebpf.ProgramSpec `ebpf:"on_sendmsg_entry"`
 	OnSendmsgExit  *ebpf.ProgramSpec `ebpf:"on_sendmsg_exit"`
+	OnSpaceAdjust  *ebpf.ProgramSpec `ebpf:"on_space_adjust"`
 	OnStartXmit    *ebpf.ProgramSpec `ebpf:"on_start_xmit"`
 	OnTcpProbe     *ebpf.ProgramSpec `ebpf:"on_tcp_probe"`
 }
@@ -157,6 +161,7 @@ type SharedMapSpecs struct {
 	StageZero             *ebpf.MapSpec `ebpf:"stage_zero"`
 	Stats                 *ebpf.MapSpec `ebpf:"stats"`
 	UdpSockets            *ebpf.MapSpec `ebpf:"udp_sockets"`
+	WaitSenders           *ebpf.MapSpec `ebpf:"wait_senders"`
 }
 
 // SharedVariableSpecs contains global variables before they are loaded into the kernel.
@@ -199,6 +204,7 @@ type SharedVariableSpecs struct {
 	WithStagesTransmit *ebpf.VariableSpec `ebpf:"with_stages_transmit"`
 	WithTimesReceived  *ebpf.VariableSpec `ebpf:"with_times_received"`
 	WithTimesSent      *ebpf.VariableSpec `ebpf:"with_times_sent"`
+	WithWaitsRead      *ebpf.VariableSpec `ebpf:"with_waits_read"`
 	WithWaitsWrite     *ebpf.VariableSpec `ebpf:"with_waits_write"`
 }
 
@@ -242,6 +248,7 @@ type SharedMaps struct {
 	StageZero             *ebpf.Map `ebpf:"stage_zero"`
 	Stats                 *ebpf.Map `ebpf:"stats"`
 	UdpSockets            *ebpf.Map `ebpf:"udp_sockets"`
+	WaitSenders           *ebpf.Map `ebpf:"wait_senders"`
 }
 
 func (m *SharedMaps) Close() error {
@@ -266,6 +273,7 @@ func (m *SharedMaps) Close() error {
 		m.StageZero,
 		m.Stats,
 		m.UdpSockets,
+		m.WaitSenders,
 	)
 }
 
@@ -309,6 +317,7 @@ type SharedVariables struct {
 	WithStagesTransmit *ebpf.Variable `ebpf:"with_stages_transmit"`
 	WithTimesReceived  *ebpf.Variable `ebpf:"with_times_received"`
 	WithTimesSent      *ebpf.Variable `ebpf:"with_times_sent"`
+	WithWaitsRead      *ebpf.Variable `ebpf:"with_waits_read"`
 	WithWaitsWrite     *ebpf.Variable `ebpf:"with_waits_write"`
 }
 
@@ -321,6 +330,7 @@ type SharedPrograms struct {
 	OnSendmsg      *ebpf.Program `ebpf:"on_sendmsg"`
 	OnSendmsgEntry *ebpf.Program `ebpf:"on_sendmsg_entry"`
 	OnSendmsgExit  *ebpf.Program `ebpf:"on_sendmsg_exit"`
+	OnSpaceAdjust  *ebpf.Program `ebpf:"on_space_adjust"`
 	OnStartXmit    *ebpf.Program `ebpf:"on_start_xmit"`
 	OnTcpProbe     *ebpf.Program `ebpf:"on_tcp_probe"`
 }
@@ -332,6 +342,7 @@ func (p *SharedPrograms) Close() error {
 		p.OnSendmsg,
 		p.OnSendmsgEntry,
 		p.OnSendmsgExit,
+		p.OnSpaceAdjust,
 		p.OnStartXmit,
 		p.OnTcpProbe,
 	)

@@ -11,8 +11,8 @@
 volatile const __u64 slow_threshold_ns[SLOW_MAX] = {};
 volatile const __u32 slow_stack = 0;
 
-/* Beyond the rate of stages nothing is noted of a packet that comes this soon after one of which something was: two
- * CPUs, the one where packets come and the reader's, would take a cache line from each other for each. */
+/* Beyond the rate of stages a connection's packets are looked at once in this time (looked_at): what is slow may be
+ * told of as so much slower. */
 static __always_inline __u64 noted_enough_ns(const __u32 what)
 {
 	return slow_threshold_ns[what] ? slow_threshold_ns[what] / 64 : ~0ULL;

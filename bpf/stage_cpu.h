@@ -51,10 +51,11 @@ struct stage_cpu {
 	struct stage_turn turn[3];   /* by direction */
 	struct sk_buff *filtered[3]; /* in netfilter's hooks, or behind them; by direction */
 	struct sk_buff *received;    /* given to the network stack */
-	struct sock *copied;	     /* of which a packet is read (skb_copy_datagram_iovec, tcp_rcv_space_adjust) */
+	struct sk_buff *copied[2];   /* what was last read, of whatever socket; by who asks: enum asking */
 	struct sk_buff *queued;	     /* handed to its device */
 	__u32 resolving;	/* the address of a neighbor has become known, and what has waited for it is sent */
 	__u32 called_direction; /* of called_skb */
+	__u64 copied_timed;	/* and counted */
 	struct at_driver driver;
 	struct sk_buff *stacked; /* at a device that has given it to another, and is not done with it */
 	__u64 received_ns;
@@ -66,11 +67,15 @@ struct stage_cpu {
 	/* The call that a kretprobe, which has no arguments, is the return of. */
 	struct sk_buff *called_skb;
 	__u64 called_task;
+	__u64 apart[14]; /* the map's first value does not begin where a cache line does */
 };
 
-/* key: 0; value: of this CPU. */
+_Static_assert(sizeof(struct stage_cpu) % 64 == 0, "CPUs take cache lines from each other");
+
+/* key: the CPU. Not a per-CPU map: to look something up in that takes two loads more. The loader makes it as large as
+ * there may be CPUs. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct stage_cpu);
@@ -80,8 +85,8 @@ struct {
 
 static __always_inline struct stage_cpu *this_cpu(void)
 {
-	__u32 zero = 0;
-	return bpf_map_lookup_elem(&stage_cpus, &zero);
+	__u32 number = bpf_get_smp_processor_id();
+	return bpf_map_lookup_elem(&stage_cpus, &number);
 }
 
 /* For what one program alone counts where no softirq comes on top of a task: before 6.2 a tracepoint cannot be
@@ -123,14 +128,25 @@ static __always_inline bool stage_allowed(struct stage_cpu *cpu)
 	return true;
 }
 
-/* Decides on a packet that comes to the first of a direction's programs. */
+/* Nothing is left of this window's. */
+static __always_inline bool stage_spent(struct stage_cpu *cpu)
+{
+	return stage_allowance && !cpu->allowance && bpf_jiffies64() - cpu->window_ticks < stage_window_ticks;
+}
+
+static __always_inline void stage_decided(struct stage_cpu *cpu, __u32 direction, struct sk_buff *skb, bool timed)
+{
+	cpu->turn[direction].skb = skb;
+	cpu->turn[direction].timed = timed;
+}
+
+/* Decides on a packet that comes to the first of a direction's programs, and is in scope. */
 static __always_inline bool stage_decide(struct stage_cpu *cpu, __u32 direction, struct sk_buff *skb)
 {
 	if (!stage_allowance)
 		return true;
 	bool timed = stage_allowed(cpu);
-	cpu->turn[direction].skb = skb;
-	cpu->turn[direction].timed = timed;
+	stage_decided(cpu, direction, skb, timed);
 	return timed;
 }
 
@@ -196,14 +212,6 @@ static __always_inline bool stage_may_be_slow(struct stage_cpu *cpu, const __u32
 	if (bpf_jiffies64() - cpu->window_ticks >= stage_window_ticks)
 		return true;
 	return (__s64)(cpu->latest_ns - since) >= (__s64)slow_threshold_ns[what];
-}
-
-static __always_inline void stage_slow_untimed(const struct stage_key *key, struct sock *sk, struct sk_buff *skb,
-					       __u32 direction, __u32 stage, __u64 since)
-{
-	__u64 now = bpf_ktime_get_ns();
-	if ((__s64)(now - since) > 0)
-		stage_slow(key, sk, skb, direction, stage, now - since, now);
 }
 
 /* What netfilter had of a packet's way so far, which is a stage of its own; ~0 where that is not known. The slot is

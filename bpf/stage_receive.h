@@ -29,10 +29,20 @@ static __always_inline __u64 since_received(struct stage_cpu *cpu, struct sock *
 	return now - cpu->received_ns;
 }
 
+/* It may have come late to TCP. A function, as most have not. */
+static __noinline int segment_late(struct sock *sk, struct sk_buff *skb, __u64 arrived)
+{
+	struct stage_key key = {};
+	__u64 now = bpf_ktime_get_ns();
+	stage_owner_of_socket(&key, sk);
+	if ((__s64)(now - arrived) > 0)
+		stage_slow(&key, sk, skb, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, now - arrived, now);
+	return 0;
+}
+
 /* For what else wants to know the time, that of its arrival will do, if that can be: it takes no clock. */
 static __always_inline void segment_untimed(struct stage_cpu *cpu, struct sock *sk, struct sk_buff *skb, __u64 *clock)
 {
-	struct stage_key key = {};
 	__u32 zero = 0;
 	__u64 *offset = bpf_map_lookup_elem(&stage_clock, &zero);
 	netfilter_share(cpu, skb, DIRECTION_RECEIVE);
@@ -42,23 +52,14 @@ static __always_inline void segment_untimed(struct stage_cpu *cpu, struct sock *
 	__u64 arrived = skb->tstamp - *offset;
 	if (cpu->latest_ns - arrived < 2 * stage_window_ns)
 		*clock = arrived;
-	if (!stage_may_be_slow(cpu, SLOW_STAGE, arrived))
-		return;
-	stage_owner_of_socket(&key, sk);
-	stage_slow_untimed(&key, sk, skb, DIRECTION_RECEIVE, STAGE_NIC_TO_TCP, arrived);
+	if (stage_may_be_slow(cpu, SLOW_STAGE, arrived))
+		segment_late(sk, skb, arrived);
 }
 
-/* Segments of established connections, before TCP looks at them. False: it is beyond the rate. */
-static __always_inline bool stage_segment(struct sock *sk, struct sk_buff *skb, __u64 *clock)
+/* A function: beyond the rate most are not timed, and need no room on the stack. */
+static __noinline int segment_timed(struct stage_cpu *cpu, struct sock *sk, struct sk_buff *skb, __u64 *clock)
 {
 	struct stage_key key = {};
-	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !stage_socket_in_scope(sk, true))
-		return true;
-	if (!stage_timed_last(cpu, DIRECTION_RECEIVE, skb)) {
-		segment_untimed(cpu, sk, skb, clock);
-		return false;
-	}
 	stage_owner_of_socket(&key, sk);
 	__u64 now = clock_now(clock);
 	struct stage_block *block = stage_block(&key, DIRECTION_RECEIVE);
@@ -80,5 +81,86 @@ static __always_inline bool stage_segment(struct sock *sk, struct sk_buff *skb, 
 	} else {
 		stage_lost(DIRECTION_RECEIVE, STAGE_IP, STAGE_INTERRUPTED);
 	}
+	return 0;
+}
+
+/* Segments of established connections, before TCP looks at them. `conn`: of this socket, NULL where that is not known.
+ * False: it is beyond the rate. */
+static __always_inline bool stage_segment(struct sock *sk, struct sk_buff *skb, struct conn *conn, __u64 *clock)
+{
+	struct stage_cpu *cpu = this_cpu();
+	if (!cpu || (!conn && !stage_socket_in_scope(sk, true)))
+		return true;
+	if (!stage_timed_last(cpu, DIRECTION_RECEIVE, skb)) {
+		segment_untimed(cpu, sk, skb, clock);
+		return false;
+	}
+	segment_timed(cpu, sk, skb, clock);
 	return true;
+}
+
+/* A reader begins to take bytes of a packet. Those of TCP know their socket. A function, as most are not timed. */
+static __noinline int stage_copied(struct stage_cpu *cpu, struct sk_buff *skb)
+{
+	struct stage_key key = {};
+	struct sock *sk = skb->sk;
+	if (!socket_is_full(sk) || !socket_is_tcp(sk, true) || !stage_socket_in_scope(sk, true) || !stage_allowed(cpu))
+		return 0;
+	cpu->copied_timed = 1;
+	stage_owner_of_socket(&key, sk);
+	__u64 now = bpf_ktime_get_ns();
+	__u64 since = since_arrival(skb, now, STAGE_TCP_TO_APP);
+	if (since == UNKNOWN)
+		return 0;
+	struct stage_block *block = stage_block(&key, DIRECTION_RECEIVE);
+	stage_add_packet(block, &key, DIRECTION_RECEIVE, STAGE_TCP_TO_APP, sk, skb, since, now);
+	return 0;
+}
+
+/* What a reader of TCP has just done. */
+enum taken {
+	TAKEN_UNCOPIED, /* it has spliced, or nothing is known */
+	TAKEN_COPIED,
+	TAKEN_TIMED, /* copied, and counted */
+};
+
+/* Who asks what was taken: each has a program of its own where they do not share one. */
+enum asking {
+	ASKING_STAGES,
+	ASKING_WAITS,
+};
+
+/* What it copies from is in its queue until this is over: at first place, unless it only peeks. */
+static __always_inline enum taken stage_taken(struct stage_cpu *cpu, struct sock *sk, const enum asking asking)
+{
+	struct sk_buff *copied = cpu->copied[asking];
+	if (!copied || (copied != sk->sk_receive_queue.next && BPF_CORE_READ(copied, sk) != sk))
+		return TAKEN_UNCOPIED;
+	cpu->copied[asking] = NULL;
+	return cpu->copied_timed ? TAKEN_TIMED : TAKEN_COPIED;
+}
+
+/* Has it copied, though nothing is known of that? Its thread has lost the CPU meanwhile. Then it has a part of the
+ * first packet in its queue; who splices may have, too. */
+static __noinline int stage_taking_lost(struct sock *sk)
+{
+	struct conn *conn = conn_lookup(sk, true);
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	struct sk_buff *first = sk->sk_receive_queue.next;
+	if (!tp || (conn && conn->spliced) ||
+	    (void *)first == __builtin_preserve_access_index((void *)&sk->sk_receive_queue))
+		return false;
+	struct tcp_skb_cb *cb = (struct tcp_skb_cb *)__builtin_preserve_access_index(&first->cb[0]);
+	__u32 sequence = cb->seq;
+	return tp->copied_seq - sequence - 1 < cb->end_seq - sequence;
+}
+
+static __always_inline void stage_was_read(struct stage_cpu *cpu, struct sock *sk, struct conn *conn, enum taken taken)
+{
+	if (!stage_allowance || taken == TAKEN_TIMED || (!conn && !stage_socket_in_scope(sk, true)))
+		return;
+	if (taken == TAKEN_COPIED)
+		stage_untimed(&cpu->untimed.read);
+	else if (stage_taking_lost(sk))
+		stage_lost(DIRECTION_RECEIVE, STAGE_TCP_TO_APP, STAGE_INTERRUPTED);
 }

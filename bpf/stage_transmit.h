@@ -10,12 +10,15 @@
  * that goes on. `alone`: at the tracepoint (stage_untimed_alone). */
 static __always_inline void offered(struct sock *sk, const bool typed, const bool alone, bool again, __u64 *clock)
 {
-	if (!stage_socket_in_scope(sk, typed))
-		return;
-	struct stage_socket *state = stage_socket(sk, typed);
+	struct stage_socket *state = stage_socket_known(sk, typed);
 	struct stage_cpu *cpu = this_cpu();
 	if (!cpu)
 		return;
+	if (!state) {
+		if (!stage_socket_in_scope(sk, typed))
+			return;
+		state = stage_socket(sk, typed);
+	}
 	if (!state) { /* there is no memory for it */
 		stage_lost(DIRECTION_TRANSMIT, STAGE_SOCKET, STAGE_NO_STAMP);
 		return;
@@ -145,26 +148,42 @@ static __always_inline void segment_queued(struct stage_cpu *cpu, struct sk_buff
 		socket_sent(block, &key, state, skb, sk, sent);
 }
 
-/* The same of one that is not timed. */
-static __always_inline void segment_queued_untimed(struct stage_cpu *cpu, struct sk_buff *skb, struct sock *sk,
-						   __u64 sent)
+/* A packet that is timed has come to its device, or one that has waited for a neighbor. */
+static __noinline int packet_queued(struct stage_cpu *cpu, struct sk_buff *skb, __u64 sent)
+{
+	struct sock *sk = skb->sk;
+	__u64 now = bpf_ktime_get_ns();
+	if (sent && sk)
+		segment_queued(cpu, skb, sk, sent, now);
+	else if (resolving(cpu, now))
+		stage_lost(DIRECTION_TRANSMIT, STAGE_NEIGHBOR, STAGE_NO_STAMP);
+	cpu->filtered[DIRECTION_TRANSMIT] = NULL;
+	cpu->queued = skb;
+	cpu->queued_length = skb->len;
+	cpu->queued_ns = now; /* the time of this program is in the next stage: to read the clock again costs as much */
+	return 0;
+}
+
+/* A byte that is followed may be in it. A function, as few are. */
+static __noinline int segment_followed(struct stage_socket *state, struct sk_buff *skb, struct sock *sk, __u64 sent)
 {
 	struct stage_key key = {};
-	netfilter_share(cpu, skb, DIRECTION_TRANSMIT);
-	if (!sent)
-		return;
-	struct stage_socket *state = stage_socket(sk, true);
-	if (!state)
-		return;
+	stage_owner_of_socket(&key, sk);
+	socket_sent(stage_block(&key, DIRECTION_TRANSMIT), &key, state, skb, sk, sent);
+	return 0;
+}
+
+/* The same of one that is not timed. */
+static __always_inline void segment_queued_untimed(struct stage_cpu *cpu, struct stage_socket *state,
+						   struct sk_buff *skb, struct sock *sk, __u64 sent)
+{
 	if ((__s64)(sent - state->burst_ns) > 0) {
 		state->burst_ns = sent;
 		stage_untimed_alone(&cpu->untimed.queued);
 	}
 	/* What TCP noted in the packet tells: no clock is read. */
-	if (!state->offered_ns)
-		return;
-	stage_owner_of_socket(&key, sk);
-	socket_sent(stage_block(&key, DIRECTION_TRANSMIT), &key, state, skb, sk, sent);
+	if (state->offered_ns)
+		segment_followed(state, skb, sk, sent);
 }
 
 /* The tag of a VLAN is written into the packet on its way where the device does not do it. */
@@ -227,43 +246,32 @@ static __always_inline void queue_passed(struct at_driver *driver, struct stage_
 
 /* A device on top of another has its driver's part done by that one, which may segment the packet, or send others
  * first. What its own queue took is counted now. */
-static __always_inline void stage_stacked(struct stage_cpu *cpu)
+static __noinline int stage_stacked(struct stage_cpu *cpu)
 {
 	struct at_driver *driver = &cpu->driver;
 	cpu->stacked = driver->skb;
 	if (!driver->since_ns || driver->since_ns == UNKNOWN)
-		return;
+		return 0;
 	struct stage_key key = driver->key;
 	struct stage_block *block = stage_block(&key, DIRECTION_TRANSMIT);
 	queue_passed(driver, block, &key);
+	return 0;
 }
 
-/* A packet goes to the driver. */
-static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_device *device, __u64 *clock)
+/* It may have been long with the queueing discipline. */
+static __noinline int driver_late(struct sk_buff *skb, struct net_device *device, __u64 since)
 {
 	struct stage_key key = {};
-	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !device_in_scope(device))
-		return;
-	if (cpu->driver.skb && cpu->driver.device != device)
-		stage_stacked(cpu);
-	cpu->driver.skb = skb;
-	cpu->driver.device = device;
-	cpu->driver.since_ns = UNKNOWN;
-	if (!stage_packet_in_scope(skb))
-		return;
-	cpu->driver.since_ns = 0;
-	if (!stage_timed_last(cpu, DIRECTION_TRANSMIT, skb)) {
-		/* It may have waited for a neighbor before, which has been told of. */
-		__u64 since = send_time(skb, skb->sk);
-		if (is_queued(cpu, skb))
-			since = *(volatile __u64 *)&cpu->queued_ns; /* else both are one load, of either */
-		if (!since || !stage_may_be_slow(cpu, SLOW_STAGE, since))
-			return;
-		stage_owner_of_packet(&key, skb, device);
-		stage_slow_untimed(&key, skb->sk, skb, DIRECTION_TRANSMIT, STAGE_QDISC, since);
-		return;
-	}
+	__u64 now = bpf_ktime_get_ns();
+	stage_owner_of_packet(&key, skb, device);
+	if ((__s64)(now - since) > 0)
+		stage_slow(&key, skb->sk, skb, DIRECTION_TRANSMIT, STAGE_QDISC, now - since, now);
+	return 0;
+}
+
+static __noinline int driver_timed(struct stage_cpu *cpu, struct sk_buff *skb, struct net_device *device, __u64 *clock)
+{
+	struct stage_key key = {};
 	stage_owner_of_packet(&key, skb, device);
 	__u64 now = clock_now(clock);
 	cpu->driver.qdisc_ns = since_queued(cpu, skb, now);
@@ -274,4 +282,35 @@ static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_devi
 		qdisc_place(&cpu->driver, &key, skb, now);
 		stage_slow(&key, skb->sk, skb, DIRECTION_TRANSMIT, STAGE_QDISC, cpu->driver.qdisc_ns, now);
 	}
+	return 0;
+}
+
+/* A packet goes to the driver. */
+static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_device *device, __u64 *clock)
+{
+	struct stage_cpu *cpu = this_cpu();
+	if (!cpu)
+		return;
+	/* Then it is in scope. */
+	bool decided = stage_allowance && cpu->turn[DIRECTION_TRANSMIT].skb == skb;
+	if (!decided && !device_in_scope(device))
+		return;
+	if (cpu->driver.skb && cpu->driver.device != device)
+		stage_stacked(cpu);
+	cpu->driver.skb = skb;
+	cpu->driver.device = device;
+	cpu->driver.since_ns = UNKNOWN;
+	if (!decided && !stage_packet_in_scope(skb))
+		return;
+	cpu->driver.since_ns = 0;
+	if (!stage_timed_last(cpu, DIRECTION_TRANSMIT, skb)) {
+		/* It may have waited for a neighbor before, which has been told of. */
+		__u64 since = send_time(skb, skb->sk);
+		if (is_queued(cpu, skb))
+			since = *(volatile __u64 *)&cpu->queued_ns; /* else both are one load, of either */
+		if (since && stage_may_be_slow(cpu, SLOW_STAGE, since))
+			driver_late(skb, device, since);
+		return;
+	}
+	driver_timed(cpu, skb, device, clock);
 }

@@ -21,10 +21,17 @@ SEC("tp_btf/netif_receive_skb")
 int BPF_PROG(stage_receive, struct sk_buff *skb)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !device_in_scope(skb->dev))
+	if (!cpu)
+		return 0;
+	bool spent = stage_spent(cpu);
+	if (!spent && !device_in_scope(skb->dev))
 		return 0;
 	cpu->filtered[DIRECTION_RECEIVE] = NULL;
 	cpu->received = NULL;
+	if (spent) {
+		stage_decided(cpu, DIRECTION_RECEIVE, skb, false);
+		return 0;
+	}
 	if (!stage_decide(cpu, DIRECTION_RECEIVE, skb))
 		return 0;
 	cpu->received = skb;
@@ -37,33 +44,33 @@ SEC("tp_btf/tcp_probe")
 int BPF_PROG(stage_tcp_probe, struct sock *sk, struct sk_buff *skb)
 {
 	__u64 clock = 0;
-	stage_segment(sk, skb, &clock);
+	stage_segment(sk, skb, NULL, &clock);
 	return 0;
 }
 
-/* A reader takes bytes of a packet. Those of TCP know their socket. */
+/* A reader takes bytes of a packet, of TCP or not. Whose it is is in a cache line that may be the CPU's which brought
+ * it: beyond the rate TCP is waited for, which says so next. */
 SEC("tp_btf/skb_copy_datagram_iovec")
 int BPF_PROG(stage_copy, struct sk_buff *skb)
 {
-	struct stage_key key = {};
-	struct sock *sk = skb->sk;
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !socket_is_full(sk) || !socket_is_tcp(sk, true) || !stage_socket_in_scope(sk, true))
+	if (!cpu)
 		return 0;
-	cpu->copied = sk;
-	bool timed = stage_allowed(cpu);
-	read_late(ctx, sk, skb, cpu);
-	if (!timed) {
-		stage_untimed_alone(&cpu->untimed.read);
-		return 0;
-	}
-	stage_owner_of_socket(&key, sk);
-	__u64 now = bpf_ktime_get_ns();
-	__u64 since = since_arrival(skb, now, STAGE_TCP_TO_APP);
-	if (since == UNKNOWN)
-		return 0;
-	struct stage_block *block = stage_block(&key, DIRECTION_RECEIVE);
-	stage_add_packet(block, &key, DIRECTION_RECEIVE, STAGE_TCP_TO_APP, sk, skb, since, now);
+	cpu->copied[ASKING_STAGES] = skb;
+	cpu->copied[ASKING_WAITS] = skb;
+	cpu->copied_timed = 0;
+	if (!stage_spent(cpu))
+		stage_copied(cpu, skb);
+	return 0;
+}
+
+/* TCP's reader has taken something. */
+SEC("tp_btf/tcp_rcv_space_adjust")
+int BPF_PROG(stage_read, struct sock *sk)
+{
+	struct stage_cpu *cpu = this_cpu();
+	if (cpu)
+		stage_was_read(cpu, sk, NULL, stage_taken(cpu, sk, ASKING_STAGES));
 	return 0;
 }
 
@@ -94,36 +101,53 @@ int BPF_KPROBE(stage_offered_probe, struct sock *sk)
 	return 0;
 }
 
-SEC("tp_btf/net_dev_queue")
-int BPF_PROG(stage_queue, struct sk_buff *skb)
+/* A packet has come to its device that is in scope, and timed, or not; or is not. */
+static __noinline int packet_came(struct stage_cpu *cpu, struct sk_buff *skb, __u64 sent)
 {
-	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !device_in_scope(skb->dev))
-		return 0;
-	if (!stage_packet_in_scope(skb)) {
-		cpu->filtered[DIRECTION_TRANSMIT] = NULL;
+	bool here = device_in_scope(skb->dev);
+	if (!here || !stage_packet_in_scope(skb)) {
+		if (cpu->turn[DIRECTION_TRANSMIT].skb == skb)
+			cpu->turn[DIRECTION_TRANSMIT].skb = NULL;
+		if (here)
+			cpu->filtered[DIRECTION_TRANSMIT] = NULL;
 		return 0;
 	}
-	struct sock *sk = skb->sk;
-	__u64 sent = send_time(skb, sk);
 	/* Of a packet that did not pass netfilter what was decided is of another one, which had this address before. */
 	bool timed = cpu->filtered[DIRECTION_TRANSMIT] == skb ? stage_timed(cpu, DIRECTION_TRANSMIT, skb)
 							      : stage_decide(cpu, DIRECTION_TRANSMIT, skb);
 	/* What waited for a neighbor is rare. */
-	if (!timed && !(cpu->resolving && resolving(cpu, bpf_ktime_get_ns()))) {
-		cpu->queued = NULL;
-		segment_queued_untimed(cpu, skb, sk, sent);
+	if (timed || (cpu->resolving && resolving(cpu, bpf_ktime_get_ns()))) {
+		packet_queued(cpu, skb, sent);
 		return 0;
 	}
-	__u64 now = bpf_ktime_get_ns();
-	if (sent)
-		segment_queued(cpu, skb, sk, sent, now);
-	else if (resolving(cpu, now))
-		stage_lost(DIRECTION_TRANSMIT, STAGE_NEIGHBOR, STAGE_NO_STAMP);
-	cpu->filtered[DIRECTION_TRANSMIT] = NULL;
-	cpu->queued = skb;
-	cpu->queued_length = skb->len;
-	cpu->queued_ns = now; /* the time of this program is in the next stage: to read the clock again costs as much */
+	cpu->queued = NULL;
+	netfilter_share(cpu, skb, DIRECTION_TRANSMIT);
+	struct sock *sk = skb->sk;
+	struct stage_socket *state = sent && sk ? stage_socket(sk, true) : NULL;
+	if (state)
+		segment_queued_untimed(cpu, state, skb, sk, sent);
+	return 0;
+}
+
+SEC("tp_btf/net_dev_queue")
+int BPF_PROG(stage_queue, struct sk_buff *skb)
+{
+	struct stage_cpu *cpu = this_cpu();
+	if (!cpu)
+		return 0;
+	struct sock *sk = skb->sk;
+	__u64 sent = send_time(skb, sk);
+	/* Netfilter may have decided on it before. */
+	if (sent && stage_spent(cpu) && !cpu->resolving && cpu->filtered[DIRECTION_TRANSMIT] != skb) {
+		struct stage_socket *state = stage_socket_known(sk, true);
+		if (state && device_is_of(skb->dev, sk)) {
+			stage_decided(cpu, DIRECTION_TRANSMIT, skb, false);
+			cpu->queued = NULL;
+			segment_queued_untimed(cpu, state, skb, sk, sent);
+			return 0;
+		}
+	}
+	packet_came(cpu, skb, sent);
 	return 0;
 }
 
@@ -156,6 +180,17 @@ int BPF_PROG(stage_start_xmit, struct sk_buff *skb, struct net_device *device)
 	return 0;
 }
 
+static __noinline int driver_took(struct at_driver *driver)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct stage_key key = driver->key;
+	struct stage_block *block = stage_block(&key, DIRECTION_TRANSMIT);
+	queue_passed(driver, block, &key);
+	stage_slow(&key, NULL, NULL, DIRECTION_TRANSMIT, STAGE_DRIVER, now - driver->since_ns, now);
+	stage_add(block, DIRECTION_TRANSMIT, STAGE_DRIVER, now - driver->since_ns);
+	return 0;
+}
+
 /* Up to here the driver has taken the packet (dev_xmit_complete, include/linux/netdevice.h). */
 #define NET_XMIT_MASK 0x0f
 
@@ -179,12 +214,7 @@ int BPF_PROG(stage_xmit, struct sk_buff *skb, int rc, struct net_device *device)
 		stage_untimed_alone(&cpu->untimed.driven);
 		return 0;
 	}
-	__u64 now = bpf_ktime_get_ns();
-	struct stage_key key = driver->key;
-	struct stage_block *block = stage_block(&key, DIRECTION_TRANSMIT);
-	queue_passed(driver, block, &key);
-	stage_slow(&key, NULL, NULL, DIRECTION_TRANSMIT, STAGE_DRIVER, now - driver->since_ns, now);
-	stage_add(block, DIRECTION_TRANSMIT, STAGE_DRIVER, now - driver->since_ns);
+	driver_took(driver);
 	return 0;
 }
 

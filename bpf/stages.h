@@ -97,6 +97,14 @@ static __always_inline bool device_in_scope(struct net_device *device)
 	return !scope_netns_count || netns_in_scope(device_netns(device));
 }
 
+/* The same where a socket is known to be in scope. */
+static __always_inline bool device_is_of(struct net_device *device, struct sock *sk)
+{
+	if (!scope_netns_count || !bpf_core_field_exists(((possible_net_t *)0)->net))
+		return true;
+	return device->nd_net.net == sk->__sk_common.skc_net.net;
+}
+
 /* The cgroup v2 of a full socket, followed by loads instead of helper calls where its type allows it. */
 static __always_inline struct cgroup *socket_cgroup_typed(struct sock *sk)
 {
@@ -189,6 +197,13 @@ static __always_inline __u64 stage_identity(struct sock *sk, const bool typed)
 	       READ(typed, sk, __sk_common.skc_daddr);
 }
 
+/* That there is one says that the socket is in scope, where it lives in the socket; else NULL. */
+static __always_inline struct stage_socket *stage_socket_known(struct sock *sk, const bool typed)
+{
+	return use_sk_storage && typed ? bpf_sk_storage_get(&stage_sockets, sk, NULL, 0) : NULL;
+}
+
+/* Of a socket that is in scope. */
 static __always_inline struct stage_socket *stage_socket(struct sock *sk, const bool typed)
 {
 	if (use_sk_storage)

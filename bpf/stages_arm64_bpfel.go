@@ -19,6 +19,7 @@ const (
 	StagesMapConnZero              = "conn_zero"
 	StagesMapConns                 = "conns"
 	StagesMapConnsBySocket         = "conns_by_socket"
+	StagesMapCounts                = "counts"
 	StagesMapLimits                = "limits"
 	StagesMapRecords               = "records"
 	StagesMapStageBlocks           = "stage_blocks"
@@ -29,6 +30,7 @@ const (
 	StagesMapStageSocketsByAddress = "stage_sockets_by_address"
 	StagesMapStageZero             = "stage_zero"
 	StagesMapStats                 = "stats"
+	StagesMapWaitSenders           = "wait_senders"
 	StagesProgStageCopy            = "stage_copy"
 	StagesProgStageNeighbor        = "stage_neighbor"
 	StagesProgStageNeighborDone    = "stage_neighbor_done"
@@ -36,6 +38,7 @@ const (
 	StagesProgStageOfferedProbe    = "stage_offered_probe"
 	StagesProgStageOfferedTraced   = "stage_offered_traced"
 	StagesProgStageQueue           = "stage_queue"
+	StagesProgStageRead            = "stage_read"
 	StagesProgStageReceive         = "stage_receive"
 	StagesProgStageSlot            = "stage_slot"
 	StagesProgStageStartXmit       = "stage_start_xmit"
@@ -57,6 +60,7 @@ const (
 	StagesVarScopeNetnsCount       = "scope_netns_count"
 	StagesVarSlowStack             = "slow_stack"
 	StagesVarSlowThresholdNs       = "slow_threshold_ns"
+	StagesVarStackEnabled          = "stack_enabled"
 	StagesVarStageAllowance        = "stage_allowance"
 	StagesVarStageShardMask        = "stage_shard_mask"
 	StagesVarStageToldNs           = "stage_told_ns"
@@ -115,6 +119,7 @@ type StagesProgramSpecs struct {
 	StageOfferedProbe  *ebpf.ProgramSpec `ebpf:"stage_offered_probe"`
 	StageOfferedTraced *ebpf.ProgramSpec `ebpf:"stage_offered_traced"`
 	StageQueue         *ebpf.ProgramSpec `ebpf:"stage_queue"`
+	StageRead          *ebpf.ProgramSpec `ebpf:"stage_read"`
 	StageReceive       *ebpf.ProgramSpec `ebpf:"stage_receive"`
 	StageSlot          *ebpf.ProgramSpec `ebpf:"stage_slot"`
 	StageStartXmit     *ebpf.ProgramSpec `ebpf:"stage_start_xmit"`
@@ -129,6 +134,7 @@ type StagesMapSpecs struct {
 	ConnZero              *ebpf.MapSpec `ebpf:"conn_zero"`
 	Conns                 *ebpf.MapSpec `ebpf:"conns"`
 	ConnsBySocket         *ebpf.MapSpec `ebpf:"conns_by_socket"`
+	Counts                *ebpf.MapSpec `ebpf:"counts"`
 	Limits                *ebpf.MapSpec `ebpf:"limits"`
 	Records               *ebpf.MapSpec `ebpf:"records"`
 	StageBlocks           *ebpf.MapSpec `ebpf:"stage_blocks"`
@@ -139,6 +145,7 @@ type StagesMapSpecs struct {
 	StageSocketsByAddress *ebpf.MapSpec `ebpf:"stage_sockets_by_address"`
 	StageZero             *ebpf.MapSpec `ebpf:"stage_zero"`
 	Stats                 *ebpf.MapSpec `ebpf:"stats"`
+	WaitSenders           *ebpf.MapSpec `ebpf:"wait_senders"`
 }
 
 // StagesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -161,6 +168,7 @@ type StagesVariableSpecs struct {
 	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
 	SlowStack         *ebpf.VariableSpec `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
+	StackEnabled      *ebpf.VariableSpec `ebpf:"stack_enabled"`
 	StageAllowance    *ebpf.VariableSpec `ebpf:"stage_allowance"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.VariableSpec `ebpf:"stage_told_ns"`
@@ -193,6 +201,7 @@ type StagesMaps struct {
 	ConnZero              *ebpf.Map `ebpf:"conn_zero"`
 	Conns                 *ebpf.Map `ebpf:"conns"`
 	ConnsBySocket         *ebpf.Map `ebpf:"conns_by_socket"`
+	Counts                *ebpf.Map `ebpf:"counts"`
 	Limits                *ebpf.Map `ebpf:"limits"`
 	Records               *ebpf.Map `ebpf:"records"`
 	StageBlocks           *ebpf.Map `ebpf:"stage_blocks"`
@@ -203,6 +212,7 @@ type StagesMaps struct {
 	StageSocketsByAddress *ebpf.Map `ebpf:"stage_sockets_by_address"`
 	StageZero             *ebpf.Map `ebpf:"stage_zero"`
 	Stats                 *ebpf.Map `ebpf:"stats"`
+	WaitSenders           *ebpf.Map `ebpf:"wait_senders"`
 }
 
 func (m *StagesMaps) Close() error {
@@ -210,6 +220,7 @@ func (m *StagesMaps) Close() error {
 		m.ConnZero,
 		m.Conns,
 		m.ConnsBySocket,
+		m.Counts,
 		m.Limits,
 		m.Records,
 		m.StageBlocks,
@@ -220,6 +231,7 @@ func (m *StagesMaps) Close() error {
 		m.StageSocketsByAddress,
 		m.StageZero,
 		m.Stats,
+		m.WaitSenders,
 	)
 }
 
@@ -243,6 +255,7 @@ type StagesVariables struct {
 	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
 	SlowStack         *ebpf.Variable `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
+	StackEnabled      *ebpf.Variable `ebpf:"stack_enabled"`
 	StageAllowance    *ebpf.Variable `ebpf:"stage_allowance"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.Variable `ebpf:"stage_told_ns"`
@@ -263,6 +276,7 @@ type StagesPrograms struct {
 	StageOfferedProbe  *ebpf.Program `ebpf:"stage_offered_probe"`
 	StageOfferedTraced *ebpf.Program `ebpf:"stage_offered_traced"`
 	StageQueue         *ebpf.Program `ebpf:"stage_queue"`
+	StageRead          *ebpf.Program `ebpf:"stage_read"`
 	StageReceive       *ebpf.Program `ebpf:"stage_receive"`
 	StageSlot          *ebpf.Program `ebpf:"stage_slot"`
 	StageStartXmit     *ebpf.Program `ebpf:"stage_start_xmit"`
@@ -279,6 +293,7 @@ func (p *StagesPrograms) Close() error {
 		p.StageOfferedProbe,
 		p.StageOfferedTraced,
 		p.StageQueue,
+		p.StageRead,
 		p.StageReceive,
 		p.StageSlot,
 		p.StageStartXmit,

@@ -9,7 +9,7 @@
  *                       it was read is noted: it is the one that whoever reads next has been waiting for.
  *                       Later ones may be merged with it, and then nothing says when they came. Where the stages
  *                       are on, it carries when it came from its device. Beyond their rate one that comes just
- *                       after another is not noted either, on connections without calls.
+ *                       after another is not looked at, on connections without calls.
  *   net_dev_start_xmit  a packet is given to the first device on its way. Bytes sent again are not noted anew.
  */
 #include "times.h"
@@ -18,7 +18,7 @@ SEC("tp_btf/tcp_probe")
 int BPF_PROG(tcp_probe, struct sock *sk, struct sk_buff *skb)
 {
 	__u64 clock = 0;
-	segment_arrived(sk, skb, &clock, true);
+	segment_arrived(sk, skb, conn_lookup(sk, true), &clock, true);
 	return 0;
 }
 

@@ -18,51 +18,66 @@ static __always_inline __u64 arrival(struct sk_buff *skb, __u64 now)
 	return stamp - *offset;
 }
 
-/* A segment comes to TCP. True: a reader's wait begins with it. That is not counted of what is beyond the rate of
- * stages, not `timed`: the clock is then near enough, but for calls. */
-static __always_inline bool segment_arrived(struct sock *sk, struct sk_buff *skb, __u64 *clock, bool timed)
+/* Beyond the rate of stages nothing is looked at of a packet that comes this soon after one that was looked at, and
+ * after a reader's wait began: what TCP and a reader change is in cache lines that two CPUs take from each other, the
+ * one where packets come and the reader's. If a wait begins with it, its stamp tells its reader (read_late). */
+static __always_inline bool looked_at(struct conn *conn, __u64 now)
 {
-	struct conn *conn = conn_lookup(sk, true);
-	if (!conn)
-		return false;
-	bool calls = has_calls(conn);
-	if (!calls && !waits_enabled)
-		return false;
-	/* Two packets may come in one go, of which the first was timed: time does not run backwards. */
-	if (!timed && (calls || *clock < conn->heard_ns))
-		*clock = 0;
-	bool stamped = !timed && *clock;
+	return now - conn->queued_ns < noted_enough_ns(SLOW_READ) &&
+	       now - conn->heard_ns < noted_enough_ns(SLOW_WINDOW) && !conn->unread && !conn->spliced &&
+	       !conn->window_ns[0] && !conn->window_ns[1];
+}
+
+/* What is looked at of a segment that comes. A function, as beyond the rate little is. */
+static __noinline int segment_look(struct sock *sk, struct sk_buff *skb, struct conn *conn, __u64 *clock, bool timed)
+{
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp)
-		return false;
+		return 0;
 	if (waits_enabled) {
 		__u64 now = clock_now(clock);
 		window_of_peer(sk, skb, tp, conn, now);
 		window_of_this_end(sk, tp, conn, false, now);
-		if (!stamped || now - conn->heard_ns >= noted_enough_ns(SLOW_WINDOW))
-			conn->heard_ns = now;
+		conn->heard_ns = now;
 	}
 	__u32 next = tp->rcv_nxt;
 	if (next != tp->copied_seq)
-		return false;
+		return 0;
 	struct tcp_skb_cb *cb = (struct tcp_skb_cb *)__builtin_preserve_access_index(&skb->cb[0]);
 	__u32 end = cb->end_seq;
 	if (cb->seq != next || end == next)
-		return false;
-	/* Its stamp will tell whoever copies it (read_late). */
-	if (stamped && !conn->unread && !conn->spliced && *clock - conn->queued_ns < noted_enough_ns(SLOW_READ))
-		return true;
+		return 0;
 	__u64 now = clock_now(clock);
-	if (waits_enabled)
+	if (waits_enabled) {
 		conn->unread = timed ? UNREAD : UNREAD_UNTIMED;
+		conn->left = 0;
+	}
 	conn->arrived_sequence = next;
-	if (calls) {
+	if (has_calls(conn)) {
 		barrier();
 		conn->arrived_end = end;
 		conn->arrived_ns = arrival(skb, now);
 	}
 	conn->queued_ns = now;
-	return true;
+	return 0;
+}
+
+/* A segment comes to TCP. A reader's wait that begins with it is not counted if it is beyond the rate of stages, not
+ * `timed`: the clock is then near enough, but for calls. */
+static __always_inline void segment_arrived(struct sock *sk, struct sk_buff *skb, struct conn *conn, __u64 *clock,
+					    bool timed)
+{
+	if (!conn)
+		return;
+	bool calls = has_calls(conn);
+	if (!calls && !waits_enabled)
+		return;
+	/* Two packets may come in one go, of which the first was timed: time does not run backwards. */
+	if (!timed && (calls || *clock < conn->heard_ns))
+		*clock = 0;
+	if (!timed && *clock && looked_at(conn, *clock))
+		return;
+	segment_look(sk, skb, conn, clock, timed);
 }
 
 /* A packet is given to a device. */

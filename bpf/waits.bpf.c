@@ -7,31 +7,19 @@
  *
  *   read    from when data comes while nothing is unread (times.bpf.c) until a reader takes some
  *           (tcp_rcv_space_adjust, of whatever kind the reader is: splice too). Beyond the rate of stages some of it is
- *           known by the packet that a reader copies alone (read_late, called by stages.bpf.c)
+ *           known only by the packet that a reader copies (read_late)
  *   write   a call that sleeps: in sk_stream_wait_memory. One that does not: from when it found no room until the
  *           next call that sends something begins. Without trampolines: one that sleeps, between two segments of a
  *           call (tcp_sendmsg_locked, from 6.16); one that does not, if it could send nothing at all.
  */
 #include "waits.h"
-#include "window.h"
 
 SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(wait_read, struct sock *sk)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu)
-		return 0;
-	bool copied = cpu->copied == sk;
-	cpu->copied = NULL;
-	struct conn *conn = conn_lookup(sk, true);
-	struct tcp_sock *tp = conn ? bpf_skc_to_tcp_sock(sk) : NULL;
-	if (!tp)
-		return 0;
-	if (!tp->rcv_wnd || conn->window_ns[WINDOW_OF(DIRECTION_RECEIVE)])
-		window_of_this_end(sk, tp, conn, true, bpf_ktime_get_ns());
-	read_noted(conn, copied);
-	if (conn->unread)
-		read_waited(ctx, sk, conn, cpu);
+	if (cpu)
+		wait_was_read(ctx, sk, conn_lookup(sk, true), cpu, stage_taken(cpu, sk, ASKING_WAITS));
 	return 0;
 }
 
@@ -47,7 +35,7 @@ static __always_inline void blocked(struct conn *conn, __u64 now)
 SEC("fentry/sk_stream_wait_memory")
 int BPF_PROG(wait_memory_start, struct sock *sk)
 {
-	struct conn *conn = socket_is_tcp(sk, true) ? conn_lookup(sk, true) : NULL;
+	struct conn *conn = socket_is_tcp(sk, true) ? wait_sender_begins(sk) : NULL;
 	if (conn)
 		blocked(conn, bpf_ktime_get_ns());
 	return 0;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
  *
- * How long calls that send have waited for room, told by when they begin and end: see waits.bpf.c.
+ * How long data has waited for its reader, and calls that send for room: see waits.bpf.c.
  */
 #pragma once
 
 #include "clock.h"
-#include "stage_cpu.h"
+#include "stage_receive.h"
+#include "window.h"
 
 /* Tells of a wait that was long. */
 static __always_inline void wait_slow(void *ctx, struct sock *sk, struct conn *conn, const __u32 what, __u64 since,
@@ -29,76 +30,83 @@ static __always_inline void waited(void *ctx, struct sock *sk, struct conn *conn
 	wait_slow(ctx, sk, conn, what, since, now, sequence);
 }
 
-/* What came before a slow read was told of is not told of again by read_late. */
-static __always_inline void read_told(struct conn *conn, __u64 since, __u64 now)
-{
-	if (!has_calls(conn) && (__s64)(now - since) >= (__s64)slow_threshold_ns[SLOW_READ])
-		conn->queued_ns = now;
-}
-
 /* A reader takes what came when nothing was unread. */
-static __always_inline void read_waited(void *ctx, struct sock *sk, struct conn *conn, struct stage_cpu *cpu)
+static __noinline int read_waited(void *ctx, struct sock *sk, struct conn *conn, struct stage_cpu *cpu)
 {
 	__u64 since = conn->queued_ns;
 	__u32 unread = conn->unread;
 	conn->unread = 0;
-	if (unread == UNREAD_UNTIMED && !stage_may_be_slow(cpu, SLOW_READ, since))
-		return;
+	if (unread == UNREAD_UNTIMED) {
+		stage_untimed(&cpu->untimed.waited);
+		if (!stage_may_be_slow(cpu, SLOW_READ, since))
+			return 0;
+	}
 	__u64 now = bpf_ktime_get_ns();
 	if (unread != UNREAD_UNTIMED)
 		waited(ctx, sk, conn, SLOW_READ, since, now, conn->arrived_sequence);
 	else if ((__s64)(now - since) > 0)
 		wait_slow(ctx, sk, conn, SLOW_READ, since, now, conn->arrived_sequence);
-	read_told(conn, since, now);
+	return 0;
 }
 
-/* Somebody has read. Noted for read_late, with one write in a tick at most. */
-static __always_inline void read_noted(struct conn *conn, bool copied)
+static __noinline int read_was_late(void *ctx, struct sock *sk, struct conn *conn, __u64 since)
 {
-	if (!stage_allowance || !slow_threshold_ns[SLOW_READ])
-		return;
-	if (!copied && conn->spliced != 15)
-		conn->spliced = 15;
-	else if (copied && conn->spliced)
-		conn->spliced--;
-	__u32 ticks = bpf_jiffies64();
-	if (has_calls(conn) || conn->read_ticks == ticks)
-		return;
-	conn->read_ticks = ticks;
-	conn->arrived_ns = 0;
+	struct sk_buff *skb = sk->sk_receive_queue.next;
+	struct tcp_skb_cb *cb = (struct tcp_skb_cb *)__builtin_preserve_access_index(&skb->cb[0]);
+	__u64 now = bpf_ktime_get_ns();
+	if ((__s64)(now - since) > 0)
+		wait_slow(ctx, sk, conn, SLOW_READ, since, now, cb->seq);
+	return 0;
 }
 
-/* A reader copies a packet whose arrival may not have been noted, because it came beyond the rate and just after
- * another one (segment_arrived). It is what whoever reads has been waiting for if nobody has read since it came: what
- * lies behind it, or behind a hole, came while something else was unread. */
-static __always_inline void read_late(void *ctx, struct sock *sk, struct sk_buff *skb, struct stage_cpu *cpu)
+/* A reader copies what came when nothing was unread, and was not looked at then (looked_at): the first packet in its
+ * queue tells when that was. Where TCP has merged others with it, its stamp is theirs: of a hole that it has filled it
+ * may be older than what came last before it. */
+static __always_inline void read_late(void *ctx, struct sock *sk, struct conn *conn, struct stage_cpu *cpu)
 {
 	__u32 zero = 0;
 	__u64 *offset = bpf_map_lookup_elem(&stage_clock, &zero);
-	if (!waits_enabled || !stage_allowance || !offset || !*offset || !skb->tstamp)
+	struct sk_buff *skb = sk->sk_receive_queue.next;
+	__u64 stamp = skb->tstamp;
+	if (!offset || !*offset || !stamp)
 		return;
-	__u64 since = skb->tstamp - *offset;
-	if (!stage_may_be_slow(cpu, SLOW_READ, since))
+	__u64 since = stamp - *offset;
+	if (stage_may_be_slow(cpu, SLOW_READ, since) && conn->queued_ns && (__s64)(since - conn->queued_ns) >= 0)
+		read_was_late(ctx, sk, conn, since);
+}
+
+/* Does TCP go on in the states that a connection is in now when something comes (tcp_rcv_established)? */
+static __always_inline bool probed(struct sock *sk)
+{
+	__u8 state = sk->__sk_common.skc_state;
+	return state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT;
+}
+
+/* A reader has taken something, or looked. */
+static __always_inline void wait_was_read(void *ctx, struct sock *sk, struct conn *conn, struct stage_cpu *cpu,
+					  enum taken taken)
+{
+	struct tcp_sock *tp = conn ? bpf_skc_to_tcp_sock(sk) : NULL;
+	if (!tp)
 		return;
-	struct conn *conn = conn_lookup(sk, true);
-	if (!conn || conn->unread || has_calls(conn) || !conn->queued_ns || (__s64)(since - conn->queued_ns) < 0)
-		return;
-	if (conn->arrived_ns) /* it had calls until now: when it was last read is not known */
-		return;
-	__u64 now = bpf_ktime_get_ns();
-	if ((__s64)(now - since) < (__s64)slow_threshold_ns[SLOW_READ])
-		return;
-	/* The ticks between two moments are at most one less than they are apart, and fewer where a CPU that counts
-	 * them is kept from running; and the packet before may have been read when this one was on its way to TCP. */
-	__u32 ticks = (__u32)bpf_jiffies64() - conn->read_ticks;
-	if ((ticks + 2ULL) * stage_window_ns < (now - since) / 4 * 3 * (stage_window_ticks + 1))
-		return;
-	struct tcp_skb_cb *cb = (struct tcp_skb_cb *)__builtin_preserve_access_index(&skb->cb[0]);
-	__u32 sequence = cb->seq;
-	if (sequence != BPF_CORE_READ((struct tcp_sock *)sk, copied_seq)) /* some of it has been read */
-		return;
-	wait_slow(ctx, sk, conn, SLOW_READ, since, now, sequence);
-	read_told(conn, since, now);
+	if (!tp->rcv_wnd || conn->window_ns[WINDOW_OF(DIRECTION_RECEIVE)])
+		window_of_reader(sk, conn);
+	if (stage_allowance) {
+		if (taken == TAKEN_UNCOPIED && conn->spliced != 15)
+			conn->spliced = 15;
+		else if (taken != TAKEN_UNCOPIED && conn->spliced)
+			conn->spliced--;
+	}
+	bool first = !conn->left;
+	bool left = tp->rcv_nxt != tp->copied_seq;
+	if (left == first)
+		conn->left = left;
+	if (conn->unread) {
+		read_waited(ctx, sk, conn, cpu);
+	} else if (stage_allowance && first && taken != TAKEN_UNCOPIED && probed(sk)) {
+		stage_untimed(&cpu->untimed.waited);
+		read_late(ctx, sk, conn, cpu);
+	}
 }
 
 /* The sequence number of the next byte that the application writes, or of the first of as many as it has just written;
@@ -109,16 +117,64 @@ static __always_inline __u32 next_written(struct sock *sk, int written)
 	return tp ? tp->write_seq - written : 0;
 }
 
+/* Which senders may be waiting for room: those that have waited, and who have the same place. Of a call of others
+ * nothing is looked up. What is set is not taken back: it costs a sender that waits what it would cost without. */
+#define SENDERS (1 << 11)
+struct senders {
+	__u64 any;
+	__u8 waited[SENDERS];
+};
+
+/* key: 0 */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct senders);
+} wait_senders SEC(".maps");
+
+/* The verifier knows no arithmetic with a socket's address, but differences. */
+static __always_inline __u8 *wait_place(struct senders *senders, struct sock *sk)
+{
+	__u64 distance = (void *)sk - (void *)senders;
+	return &senders->waited[distance * 0x9e3779b97f4a7c15 >> 53]; /* 2^64 divided by the golden ratio */
+}
+
+/* The connection of a sender, if it may be waiting for room. */
+static __always_inline struct conn *wait_sender(struct sock *sk)
+{
+	__u32 zero = 0;
+	struct senders *senders = bpf_map_lookup_elem(&wait_senders, &zero);
+	if (!senders || !senders->any || !*wait_place(senders, sk))
+		return NULL;
+	return conn_lookup(sk, true);
+}
+
+/* And of one that is about to wait. */
+static __always_inline struct conn *wait_sender_begins(struct sock *sk)
+{
+	__u32 zero = 0;
+	struct senders *senders = bpf_map_lookup_elem(&wait_senders, &zero);
+	if (!senders)
+		return NULL;
+	__u8 *place = wait_place(senders, sk);
+	if (!*place)
+		*place = 1;
+	if (!senders->any)
+		senders->any = 1;
+	return conn_lookup(sk, true);
+}
+
 static __always_inline void wait_send_started(struct sock *sk, __u64 *clock)
 {
-	struct conn *conn = conn_lookup(sk, true);
+	struct conn *conn = wait_sender(sk);
 	if (conn && conn->blocked_ns)
 		conn->resumed_ns = clock_now(clock);
 }
 
 static __always_inline void wait_send_ended(void *ctx, struct sock *sk, int result)
 {
-	struct conn *conn = conn_lookup(sk, true);
+	struct conn *conn = wait_sender(sk);
 	if (!conn || !conn->blocked_ns)
 		return;
 	if (result > 0 && conn->resumed_ns > conn->blocked_ns) {
@@ -133,10 +189,10 @@ static __always_inline void wait_send_ended(void *ctx, struct sock *sk, int resu
 static __always_inline void wait_offered(void *ctx, struct sock *sk, struct msghdr *msg, struct sk_buff *tail,
 					 int size_goal, __u64 *clock)
 {
-	struct conn *conn = conn_lookup(sk, true);
+	bool full = sk->sk_wmem_queued >= sk->sk_sndbuf;
+	struct conn *conn = full ? wait_sender_begins(sk) : wait_sender(sk);
 	if (!conn)
 		return;
-	bool full = sk->sk_wmem_queued >= sk->sk_sndbuf;
 	__u64 since = conn->asleep_ns;
 	if (since && !full) {
 		conn->asleep_ns = 0;
@@ -153,7 +209,7 @@ static __always_inline void wait_sent(void *ctx, struct sock *sk, int result)
 {
 	if (!socket_is_tcp(sk, true))
 		return;
-	struct conn *conn = conn_lookup(sk, true);
+	struct conn *conn = result == -EAGAIN ? wait_sender_begins(sk) : wait_sender(sk);
 	if (!conn)
 		return;
 	if (conn->asleep_ns) /* it gave up */

@@ -30,6 +30,7 @@ const (
 	WaitsMapStageSocketsByAddress = "stage_sockets_by_address"
 	WaitsMapStageZero             = "stage_zero"
 	WaitsMapStats                 = "stats"
+	WaitsMapWaitSenders           = "wait_senders"
 	WaitsProgWaitMemoryEnd        = "wait_memory_end"
 	WaitsProgWaitMemoryStart      = "wait_memory_start"
 	WaitsProgWaitOfferedTraced    = "wait_offered_traced"
@@ -132,6 +133,7 @@ type WaitsMapSpecs struct {
 	StageSocketsByAddress *ebpf.MapSpec `ebpf:"stage_sockets_by_address"`
 	StageZero             *ebpf.MapSpec `ebpf:"stage_zero"`
 	Stats                 *ebpf.MapSpec `ebpf:"stats"`
+	WaitSenders           *ebpf.MapSpec `ebpf:"wait_senders"`
 }
 
 // WaitsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -198,6 +200,7 @@ type WaitsMaps struct {
 	StageSocketsByAddress *ebpf.Map `ebpf:"stage_sockets_by_address"`
 	StageZero             *ebpf.Map `ebpf:"stage_zero"`
 	Stats                 *ebpf.Map `ebpf:"stats"`
+	WaitSenders           *ebpf.Map `ebpf:"wait_senders"`
 }
 
 func (m *WaitsMaps) Close() error {
@@ -216,6 +219,7 @@ func (m *WaitsMaps) Close() error {
 		m.StageSocketsByAddress,
 		m.StageZero,
 		m.Stats,
+		m.WaitSenders,
 	)
 }
 

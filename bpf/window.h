@@ -92,3 +92,12 @@ static __always_inline void window_of_this_end(struct sock *sk, struct tcp_sock 
 		window_tell(sk, conn, DIRECTION_RECEIVE, WINDOW_OPENED, since, since + conn->freed_us * 1000, now,
 			    tp->copied_seq);
 }
+
+/* Somebody has taken something. */
+static __noinline int window_of_reader(struct sock *sk, struct conn *conn)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	if (tp)
+		window_of_this_end(sk, tp, conn, true, bpf_ktime_get_ns());
+	return 0;
+}

@@ -36,6 +36,7 @@ var keyedBy = map[string]string{
 	"stage_losses":    "direction, stage and reason",
 	"stage_zero":      "nothing, a template",
 	"stage_cpus":      "CPU",
+	"wait_senders":    "nothing, places of sockets",
 	"stage_sockets":   "socket",
 
 	"stage_sockets_by_address": "socket",

@@ -26,6 +26,9 @@ var sharedHooks = []sharedHook{
 	{"tp_btf/tcp_probe", "on_tcp_probe", map[string]string{
 		"times.received": "tcp_probe", "stages.receive": "stage_tcp_probe",
 	}},
+	{"tp_btf/tcp_rcv_space_adjust", "on_space_adjust", map[string]string{
+		"stages.receive": "stage_read", "waits.read": "wait_read",
+	}},
 	{"tp_btf/net_dev_start_xmit", "on_start_xmit", map[string]string{
 		"times.sent": "net_dev_start_xmit", "stages.transmit": "stage_start_xmit",
 	}},

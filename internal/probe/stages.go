@@ -44,9 +44,9 @@ func stages(traced, byAddress bool) []capability {
 	}
 	all := []capability{
 		{name: "stages.receive", hooks: []hook{{
-			name: "tp_btf/netif_receive_skb+tcp_probe+skb_copy_datagram_iovec",
+			name: "tp_btf/netif_receive_skb+tcp_probe+skb_copy_datagram_iovec+tcp_rcv_space_adjust",
 			programs: []attachment{
-				tracing("stage_receive"), tracing("stage_tcp_probe"), tracing("stage_copy"),
+				tracing("stage_receive"), tracing("stage_tcp_probe"), tracing("stage_copy"), tracing("stage_read"),
 			},
 		}}},
 		{name: "stages.transmit", hooks: []hook{{
@@ -337,12 +337,11 @@ func (t *stageTable) readUntimed(losses *wire.StageLosses) error {
 	if t.cpus == nil {
 		return nil
 	}
-	var perCPU []stageCPU
-	if err := t.cpus.Lookup(uint32(0), &perCPU); err != nil {
-		return err
-	}
-	for i := range perCPU {
-		n := &perCPU[i]
+	for cpu := range t.cpus.MaxEntries() {
+		var n stageCPU
+		if err := t.cpus.Lookup(cpu, &n); err != nil {
+			return err
+		}
 		received, sent := &losses[wire.DirectionReceive], &losses[wire.DirectionTransmit]
 		received[wire.StageNICToTCP][wire.StageRate] += n.Received
 		received[wire.StageIP][wire.StageRate] += n.Received
