@@ -119,9 +119,10 @@ static __noinline int stage_copied(struct stage_cpu *cpu, struct sk_buff *skb)
 
 /* What a reader of TCP has just done. */
 enum taken {
-	TAKEN_UNCOPIED, /* it has spliced, or nothing is known */
+	TAKEN_UNCOPIED, /* it has spliced, or took nothing */
 	TAKEN_COPIED,
 	TAKEN_TIMED, /* copied, and counted */
+	TAKEN_LOST,  /* copied, and counted or not: its thread has lost the CPU meanwhile. Or it begins to splice. */
 };
 
 /* Who asks what was taken: each has a program of its own where they do not share one. */
@@ -130,19 +131,9 @@ enum asking {
 	ASKING_WAITS,
 };
 
-/* What it copies from is in its queue until this is over: at first place, unless it only peeks. */
-static __always_inline enum taken stage_taken(struct stage_cpu *cpu, struct sock *sk, const enum asking asking)
-{
-	struct sk_buff *copied = cpu->copied[asking];
-	if (!copied || (copied != sk->sk_receive_queue.next && BPF_CORE_READ(copied, sk) != sk))
-		return TAKEN_UNCOPIED;
-	cpu->copied[asking] = NULL;
-	return cpu->copied_timed ? TAKEN_TIMED : TAKEN_COPIED;
-}
-
-/* Has it copied, though nothing is known of that? Its thread has lost the CPU meanwhile. Then it has a part of the
- * first packet in its queue; who splices may have, too. */
-static __noinline int stage_taking_lost(struct sock *sk)
+/* Of what somebody takes he who copies has a part, or all, of the first packet in the queue; who splices may have, too.
+ */
+static __noinline int stage_took_first(struct sock *sk)
 {
 	struct conn *conn = conn_lookup(sk, true);
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
@@ -155,12 +146,28 @@ static __noinline int stage_taking_lost(struct sock *sk)
 	return tp->copied_seq - sequence - 1 < cb->end_seq - sequence;
 }
 
+/* What is copied from is in its queue until this is over: at first place, unless it is only peeked at. */
+static __always_inline enum taken stage_taken(struct stage_cpu *cpu, struct sock *sk, const enum asking asking)
+{
+	struct sk_buff *copied = cpu->copied[asking];
+	if (!copied || (copied != sk->sk_receive_queue.next && BPF_CORE_READ(copied, sk) != sk))
+		return stage_allowance && stage_took_first(sk) ? TAKEN_LOST : TAKEN_UNCOPIED;
+	cpu->copied[asking] = NULL;
+	return cpu->copied_timed ? TAKEN_TIMED : TAKEN_COPIED;
+}
+
+/* `conn`: of this socket, NULL where it has none. */
 static __always_inline void stage_was_read(struct stage_cpu *cpu, struct sock *sk, struct conn *conn, enum taken taken)
 {
-	if (!stage_allowance || taken == TAKEN_TIMED || (!conn && !stage_socket_in_scope(sk, true)))
+	if (!stage_allowance || (!conn && !stage_socket_in_scope(sk, true)))
 		return;
+	bool copied = taken == TAKEN_COPIED || taken == TAKEN_TIMED;
+	if (conn && !copied && conn->spliced != 15)
+		conn->spliced = 15;
+	else if (conn && copied && conn->spliced)
+		conn->spliced--;
 	if (taken == TAKEN_COPIED)
 		stage_untimed(&cpu->untimed.read);
-	else if (stage_taking_lost(sk))
+	else if (taken == TAKEN_LOST)
 		stage_lost(DIRECTION_RECEIVE, STAGE_TCP_TO_APP, STAGE_INTERRUPTED);
 }

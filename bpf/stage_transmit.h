@@ -291,8 +291,10 @@ static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_devi
 	struct stage_cpu *cpu = this_cpu();
 	if (!cpu)
 		return;
-	/* Then it is in scope. */
-	bool decided = stage_allowance && cpu->turn[DIRECTION_TRANSMIT].skb == skb;
+	/* What was in scope when it came to its device, and is not timed, is not asked about again. One that came on
+	 * another CPU may have this address by now: then one too many is left out. */
+	struct stage_turn *turn = &cpu->turn[DIRECTION_TRANSMIT];
+	bool decided = stage_allowance && turn->skb == skb && !turn->timed;
 	if (!decided && !device_in_scope(device))
 		return;
 	if (cpu->driver.skb && cpu->driver.device != device)

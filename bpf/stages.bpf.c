@@ -13,7 +13,6 @@
  */
 #include "stage_receive.h"
 #include "stage_transmit.h"
-#include "waits.h"
 
 /* Receive */
 
@@ -70,7 +69,7 @@ int BPF_PROG(stage_read, struct sock *sk)
 {
 	struct stage_cpu *cpu = this_cpu();
 	if (cpu)
-		stage_was_read(cpu, sk, NULL, stage_taken(cpu, sk, ASKING_STAGES));
+		stage_was_read(cpu, sk, conn_lookup(sk, true), stage_taken(cpu, sk, ASKING_STAGES));
 	return 0;
 }
 

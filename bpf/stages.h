@@ -197,9 +197,12 @@ static __always_inline __u64 stage_identity(struct sock *sk, const bool typed)
 	       READ(typed, sk, __sk_common.skc_daddr);
 }
 
-/* That there is one says that the socket is in scope, where it lives in the socket; else NULL. */
+/* That there is one says that the socket is in scope, where it lives in the socket, and the scope is not one of ports:
+ * a socket may have others later. Else NULL. */
 static __always_inline struct stage_socket *stage_socket_known(struct sock *sk, const bool typed)
 {
+	if (scope_include_count || scope_exclude_count)
+		return NULL;
 	return use_sk_storage && typed ? bpf_sk_storage_get(&stage_sockets, sk, NULL, 0) : NULL;
 }
 

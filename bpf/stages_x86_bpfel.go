@@ -19,7 +19,6 @@ const (
 	StagesMapConnZero              = "conn_zero"
 	StagesMapConns                 = "conns"
 	StagesMapConnsBySocket         = "conns_by_socket"
-	StagesMapCounts                = "counts"
 	StagesMapLimits                = "limits"
 	StagesMapRecords               = "records"
 	StagesMapStageBlocks           = "stage_blocks"
@@ -30,7 +29,6 @@ const (
 	StagesMapStageSocketsByAddress = "stage_sockets_by_address"
 	StagesMapStageZero             = "stage_zero"
 	StagesMapStats                 = "stats"
-	StagesMapWaitSenders           = "wait_senders"
 	StagesProgStageCopy            = "stage_copy"
 	StagesProgStageNeighbor        = "stage_neighbor"
 	StagesProgStageNeighborDone    = "stage_neighbor_done"
@@ -60,7 +58,6 @@ const (
 	StagesVarScopeNetnsCount       = "scope_netns_count"
 	StagesVarSlowStack             = "slow_stack"
 	StagesVarSlowThresholdNs       = "slow_threshold_ns"
-	StagesVarStackEnabled          = "stack_enabled"
 	StagesVarStageAllowance        = "stage_allowance"
 	StagesVarStageShardMask        = "stage_shard_mask"
 	StagesVarStageToldNs           = "stage_told_ns"
@@ -134,7 +131,6 @@ type StagesMapSpecs struct {
 	ConnZero              *ebpf.MapSpec `ebpf:"conn_zero"`
 	Conns                 *ebpf.MapSpec `ebpf:"conns"`
 	ConnsBySocket         *ebpf.MapSpec `ebpf:"conns_by_socket"`
-	Counts                *ebpf.MapSpec `ebpf:"counts"`
 	Limits                *ebpf.MapSpec `ebpf:"limits"`
 	Records               *ebpf.MapSpec `ebpf:"records"`
 	StageBlocks           *ebpf.MapSpec `ebpf:"stage_blocks"`
@@ -145,7 +141,6 @@ type StagesMapSpecs struct {
 	StageSocketsByAddress *ebpf.MapSpec `ebpf:"stage_sockets_by_address"`
 	StageZero             *ebpf.MapSpec `ebpf:"stage_zero"`
 	Stats                 *ebpf.MapSpec `ebpf:"stats"`
-	WaitSenders           *ebpf.MapSpec `ebpf:"wait_senders"`
 }
 
 // StagesVariableSpecs contains global variables before they are loaded into the kernel.
@@ -168,7 +163,6 @@ type StagesVariableSpecs struct {
 	ScopeNetnsCount   *ebpf.VariableSpec `ebpf:"scope_netns_count"`
 	SlowStack         *ebpf.VariableSpec `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
-	StackEnabled      *ebpf.VariableSpec `ebpf:"stack_enabled"`
 	StageAllowance    *ebpf.VariableSpec `ebpf:"stage_allowance"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.VariableSpec `ebpf:"stage_told_ns"`
@@ -201,7 +195,6 @@ type StagesMaps struct {
 	ConnZero              *ebpf.Map `ebpf:"conn_zero"`
 	Conns                 *ebpf.Map `ebpf:"conns"`
 	ConnsBySocket         *ebpf.Map `ebpf:"conns_by_socket"`
-	Counts                *ebpf.Map `ebpf:"counts"`
 	Limits                *ebpf.Map `ebpf:"limits"`
 	Records               *ebpf.Map `ebpf:"records"`
 	StageBlocks           *ebpf.Map `ebpf:"stage_blocks"`
@@ -212,7 +205,6 @@ type StagesMaps struct {
 	StageSocketsByAddress *ebpf.Map `ebpf:"stage_sockets_by_address"`
 	StageZero             *ebpf.Map `ebpf:"stage_zero"`
 	Stats                 *ebpf.Map `ebpf:"stats"`
-	WaitSenders           *ebpf.Map `ebpf:"wait_senders"`
 }
 
 func (m *StagesMaps) Close() error {
@@ -220,7 +212,6 @@ func (m *StagesMaps) Close() error {
 		m.ConnZero,
 		m.Conns,
 		m.ConnsBySocket,
-		m.Counts,
 		m.Limits,
 		m.Records,
 		m.StageBlocks,
@@ -231,7 +222,6 @@ func (m *StagesMaps) Close() error {
 		m.StageSocketsByAddress,
 		m.StageZero,
 		m.Stats,
-		m.WaitSenders,
 	)
 }
 
@@ -255,7 +245,6 @@ type StagesVariables struct {
 	ScopeNetnsCount   *ebpf.Variable `ebpf:"scope_netns_count"`
 	SlowStack         *ebpf.Variable `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
-	StackEnabled      *ebpf.Variable `ebpf:"stack_enabled"`
 	StageAllowance    *ebpf.Variable `ebpf:"stage_allowance"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.Variable `ebpf:"stage_told_ns"`

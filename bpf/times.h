@@ -23,7 +23,7 @@ static __always_inline __u64 arrival(struct sk_buff *skb, __u64 now)
  * one where packets come and the reader's. If a wait begins with it, its stamp tells its reader (read_late). */
 static __always_inline bool looked_at(struct conn *conn, __u64 now)
 {
-	return now - conn->queued_ns < noted_enough_ns(SLOW_READ) &&
+	return conn->queued_ns && now - conn->queued_ns < noted_enough_ns(SLOW_READ) &&
 	       now - conn->heard_ns < noted_enough_ns(SLOW_WINDOW) && !conn->unread && !conn->spliced &&
 	       !conn->window_ns[0] && !conn->window_ns[1];
 }
@@ -45,7 +45,8 @@ static __noinline int segment_look(struct sock *sk, struct sk_buff *skb, struct 
 		return 0;
 	struct tcp_skb_cb *cb = (struct tcp_skb_cb *)__builtin_preserve_access_index(&skb->cb[0]);
 	__u32 end = cb->end_seq;
-	if (cb->seq != next || end == next)
+	/* Of what is sent again a part may have come before. */
+	if ((__s32)(next - cb->seq) < 0 || (__s32)(end - next) <= 0)
 		return 0;
 	__u64 now = clock_now(clock);
 	if (waits_enabled) {

@@ -71,7 +71,7 @@ static __always_inline void read_late(void *ctx, struct sock *sk, struct conn *c
 	if (!offset || !*offset || !stamp)
 		return;
 	__u64 since = stamp - *offset;
-	if (stage_may_be_slow(cpu, SLOW_READ, since) && conn->queued_ns && (__s64)(since - conn->queued_ns) >= 0)
+	if (stage_may_be_slow(cpu, SLOW_READ, since) && (__s64)(since - conn->queued_ns) >= 0)
 		read_was_late(ctx, sk, conn, since);
 }
 
@@ -91,19 +91,13 @@ static __always_inline void wait_was_read(void *ctx, struct sock *sk, struct con
 		return;
 	if (!tp->rcv_wnd || conn->window_ns[WINDOW_OF(DIRECTION_RECEIVE)])
 		window_of_reader(sk, conn);
-	if (stage_allowance) {
-		if (taken == TAKEN_UNCOPIED && conn->spliced != 15)
-			conn->spliced = 15;
-		else if (taken != TAKEN_UNCOPIED && conn->spliced)
-			conn->spliced--;
-	}
 	bool first = !conn->left;
 	bool left = tp->rcv_nxt != tp->copied_seq;
 	if (left == first)
 		conn->left = left;
 	if (conn->unread) {
 		read_waited(ctx, sk, conn, cpu);
-	} else if (stage_allowance && first && taken != TAKEN_UNCOPIED && probed(sk)) {
+	} else if (stage_allowance && first && taken != TAKEN_UNCOPIED && conn->queued_ns && probed(sk)) {
 		stage_untimed(&cpu->untimed.waited);
 		read_late(ctx, sk, conn, cpu);
 	}

@@ -32,11 +32,7 @@ func inlineConstants(spec *ebpf.CollectionSpec) {
 				instruction.OpCode.Mode() == asm.MemMode {
 				if value, ok := constant(sections[address.Reference()], &address, instruction); ok {
 					// The register's upper half becomes zero, as it would.
-					set := asm.Mov.Imm32(instruction.Dst, int32(value)).WithSource(instruction.Source())
-					if symbol := instruction.Symbol(); symbol != "" {
-						set = set.WithSymbol(symbol)
-					}
-					*instruction = set
+					*instruction = asm.Mov.Imm32(instruction.Dst, int32(value)).WithSource(instruction.Source())
 				}
 			}
 			switch class := instruction.OpCode.Class(); {
@@ -45,7 +41,8 @@ func inlineConstants(spec *ebpf.CollectionSpec) {
 			case class == asm.LdClass || class == asm.LdXClass || class.IsALU():
 				delete(addresses, instruction.Dst)
 			case class == asm.StXClass && instruction.OpCode.Mode() == asm.AtomicMode:
-				delete(addresses, instruction.Src) // it may be given what was there
+				delete(addresses, instruction.Src) // these may be given what was there
+				delete(addresses, instruction.Dst)
 				delete(addresses, asm.R0)
 			case class.IsJump() && instruction.OpCode.JumpOp() == asm.Call:
 				clear(addresses)
