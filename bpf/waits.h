@@ -75,7 +75,7 @@ static __always_inline void read_late(void *ctx, struct sock *sk, struct conn *c
 		read_was_late(ctx, sk, conn, since);
 }
 
-/* Does TCP go on in the states that a connection is in now when something comes (tcp_rcv_established)? */
+/* Is what comes on this connection seen by tcp_probe (tcp_rcv_established)? Not once its own end is closed. */
 static __always_inline bool probed(struct sock *sk)
 {
 	__u8 state = sk->__sk_common.skc_state;
