@@ -4,98 +4,49 @@ package probe
 
 import (
 	"encoding/binary"
-	"math"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 )
 
-// inlineConstants puts the constants that are set in the place of the instructions that would load them. The kernel
-// takes out what constants make unreachable, but leaves the loads of those that it has decided by: to each of a packet's
-// programs these are cache lines that hold nothing else it needs.
+// inlineConstants puts the constants that are set into the programs, and takes out what these then have no use for. The
+// kernel too takes out what constants make unreachable, but it leaves the loads of those that it has decided by, and the
+// jumps that are never taken to what is also reached from elsewhere: to each of a packet's programs these are cache lines
+// that hold nothing else it needs.
 func inlineConstants(spec *ebpf.CollectionSpec) {
-	sections := map[string][]*ebpf.VariableSpec{}
+	var set constants
 	for _, v := range spec.Variables {
-		if v.Constant() {
-			sections[v.SectionName] = append(sections[v.SectionName], v)
+		if v.SectionName == constantSection {
+			set = append(set, v)
 		}
 	}
 	for _, program := range spec.Programs {
-		targets := jumpTargets(program.Instructions)
-		addresses := map[asm.Register]asm.Instruction{} // what registers hold
-		for iterator := program.Instructions.Iterate(); iterator.Next(); {
-			instruction := iterator.Ins
-			if targets[iterator.Offset] || instruction.Symbol() != "" {
-				clear(addresses) // from elsewhere it is come to with other ones
-			}
-			if address, ok := addresses[instruction.Src]; ok && instruction.OpCode.Class() == asm.LdXClass &&
-				instruction.OpCode.Mode() == asm.MemMode {
-				if value, ok := constant(sections[address.Reference()], &address, instruction); ok {
-					// The register's upper half becomes zero, as it would.
-					*instruction = asm.Mov.Imm32(instruction.Dst, int32(value)).WithSource(instruction.Source())
-				}
-			}
-			switch class := instruction.OpCode.Class(); {
-			case instruction.IsLoadFromMap() && instruction.Src == asm.PseudoMapValue:
-				addresses[instruction.Dst] = *instruction
-			case class == asm.LdClass || class == asm.LdXClass || class.IsALU():
-				delete(addresses, instruction.Dst)
-			case class == asm.StXClass && instruction.OpCode.Mode() == asm.AtomicMode:
-				delete(addresses, instruction.Src) // these may be given what was there
-				delete(addresses, instruction.Dst)
-				delete(addresses, asm.R0)
-			case class.IsJump() && instruction.OpCode.JumpOp() == asm.Call:
-				clear(addresses)
-			}
-		}
+		program.Instructions = fold(program.Instructions, set)
 	}
 }
 
-// constant is the value, zero-extended as it would be loaded; false: it is not within one variable, or larger than an
-// instruction holds.
-func constant(section []*ebpf.VariableSpec, address, load *asm.Instruction) (value uint32, ok bool) {
-	from := uint64(address.Constant)>>32 + uint64(int64(load.Offset))
-	size := uint64(load.OpCode.Size().Sizeof())
-	for _, v := range section {
+const constantSection = ".rodata"
+
+// constants are the variables of that section.
+type constants []*ebpf.VariableSpec
+
+// at is the number that a load from there gives, zero-extended as it is; false: it is not within one variable.
+func (c constants) at(offset uint64, size int) (loaded uint64, ok bool) {
+	for _, v := range c {
 		start := uint64(v.Offset)
-		if from < start || from+size > start+uint64(len(v.Value)) {
+		if offset < start || offset+uint64(size) > start+uint64(len(v.Value)) {
 			continue
 		}
-		bytes := v.Value[from-start:][:size]
-		var long uint64
+		bytes := v.Value[offset-start:][:size]
 		switch size {
 		case 1:
-			long = uint64(bytes[0])
+			return uint64(bytes[0]), true
 		case 2:
-			long = uint64(binary.NativeEndian.Uint16(bytes))
+			return uint64(binary.NativeEndian.Uint16(bytes)), true
 		case 4:
-			long = uint64(binary.NativeEndian.Uint32(bytes))
+			return uint64(binary.NativeEndian.Uint32(bytes)), true
 		case 8:
-			long = binary.NativeEndian.Uint64(bytes)
+			return binary.NativeEndian.Uint64(bytes), true
 		}
-		return uint32(long), long <= math.MaxUint32
 	}
 	return 0, false
-}
-
-// jumpTargets are the offsets that anything jumps to.
-func jumpTargets(instructions asm.Instructions) map[asm.RawInstructionOffset]bool {
-	targets := map[asm.RawInstructionOffset]bool{}
-	for iterator := instructions.Iterate(); iterator.Next(); {
-		class := iterator.Ins.OpCode.Class()
-		if !class.IsJump() {
-			continue
-		}
-		distance := int64(iterator.Ins.Offset)
-		switch iterator.Ins.OpCode.JumpOp() {
-		case asm.Call, asm.Exit:
-			continue
-		case asm.Ja:
-			if class == asm.Jump32Class {
-				distance = iterator.Ins.Constant
-			}
-		}
-		targets[asm.RawInstructionOffset(int64(iterator.Offset)+1+distance)] = true
-	}
-	return targets
 }

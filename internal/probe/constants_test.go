@@ -38,34 +38,40 @@ func constantsAt(instructions ...asm.Instruction) *ebpf.CollectionSpec {
 }
 
 func TestConstantsAreInTheInstructions(t *testing.T) {
-	for name, test := range map[string]struct {
-		of   []asm.Instruction
-		at   int // of the instruction that loads
-		want asm.Instruction
-	}{
+	use := asm.StoreMem(asm.RFP, -8, asm.R2, asm.DWord)
+	for name, test := range map[string]struct{ of, want []asm.Instruction }{
 		"into the register of the address": {
-			of: []asm.Instruction{address(asm.R1, 0), asm.LoadMem(asm.R1, asm.R1, 0, asm.Word)},
-			at: 1, want: asm.Mov.Imm32(asm.R1, -2),
+			of:   []asm.Instruction{address(asm.R0, 0), asm.LoadMem(asm.R0, asm.R0, 0, asm.Word)},
+			want: []asm.Instruction{asm.Mov.Imm32(asm.R0, -2)},
 		},
 		"into another": {
-			of: []asm.Instruction{address(asm.R1, 16), asm.Mov.Imm(asm.R3, 1), asm.LoadMem(asm.R2, asm.R1, 8, asm.DWord)},
-			at: 2, want: asm.Mov.Imm32(asm.R2, 6),
+			of: []asm.Instruction{
+				address(asm.R1, 16), asm.LoadMem(asm.R0, asm.R10, -8, asm.DWord), asm.LoadMem(asm.R2, asm.R1, 8, asm.DWord), use,
+			},
+			want: []asm.Instruction{asm.LoadMem(asm.R0, asm.R10, -8, asm.DWord), asm.Mov.Imm32(asm.R2, 6), use},
 		},
 		"a part of it": {
-			of: []asm.Instruction{address(asm.R1, 16), asm.LoadMem(asm.R2, asm.R1, 0, asm.Byte)},
-			at: 1, want: asm.Mov.Imm32(asm.R2, int32(binary.NativeEndian.AppendUint64(nil, 5)[0])),
+			of:   []asm.Instruction{address(asm.R1, 16), asm.LoadMem(asm.R0, asm.R1, 0, asm.Byte)},
+			want: []asm.Instruction{asm.Mov.Imm32(asm.R0, int32(binary.NativeEndian.AppendUint64(nil, 5)[0]))},
 		},
 		"twice": {
 			of: []asm.Instruction{
-				address(asm.R1, 16), asm.LoadMem(asm.R2, asm.R1, 0, asm.DWord), asm.LoadMem(asm.R3, asm.R1, 8, asm.DWord),
+				address(asm.R1, 16), asm.LoadMem(asm.R2, asm.R1, 0, asm.DWord), use, asm.LoadMem(asm.R0, asm.R1, 8, asm.DWord),
 			},
-			at: 2, want: asm.Mov.Imm32(asm.R3, 6),
+			want: []asm.Instruction{asm.Mov.Imm32(asm.R2, 5), use, asm.Mov.Imm32(asm.R0, 6)},
+		},
+		"by a copy of the address": {
+			of: []asm.Instruction{
+				address(asm.R6, 16), asm.Mov.Reg(asm.R7, asm.R6), asm.FnKtimeGetNs.Call(),
+				asm.LoadMem(asm.R0, asm.R7, 8, asm.DWord),
+			},
+			want: []asm.Instruction{asm.FnKtimeGetNs.Call(), asm.Mov.Imm32(asm.R0, 6)},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := constantsAt(test.of...)
 			inlineConstants(spec)
-			assert.Equal(t, test.want, spec.Programs["p"].Instructions[test.at])
+			assert.Equal(t, asm.Instructions(append(test.want, asm.Return())), spec.Programs["p"].Instructions)
 		})
 	}
 }
@@ -79,8 +85,10 @@ func TestOtherLoadsStay(t *testing.T) {
 		"of a map that is not constant":  {asm.LoadMapValue(asm.R1, 0, 0).WithReference(".bss"), load},
 		"of a map's pointer":             {asm.LoadMapPtr(asm.R1, 0).WithReference(".rodata"), load},
 		"address changed":                {address(asm.R1, 0), asm.Add.Imm(asm.R1, 4), load},
+		"half an address":                {address(asm.R3, 0), asm.Mov.Reg32(asm.R1, asm.R3), load},
 		"address overwritten":            {address(asm.R1, 0), asm.Mov.Reg(asm.R1, asm.R10), load},
 		"address loaded":                 {address(asm.R1, 0), asm.LoadMem(asm.R1, asm.R10, -8, asm.DWord), load},
+		"address exchanged":              {address(asm.R1, 0), asm.Xchg.Mem(asm.R10, asm.R1, asm.DWord, -8), load},
 		"behind a call":                  {address(asm.R1, 0), asm.FnKtimeGetNs.Call(), load},
 		"sign-extended":                  {address(asm.R1, 0), asm.LoadMemSX(asm.R2, asm.R1, 0, asm.Word)},
 		// It may come from there with another address.
@@ -88,12 +96,13 @@ func TestOtherLoadsStay(t *testing.T) {
 			asm.Instruction{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.JEq), Dst: asm.R3, Offset: 2},
 			address(asm.R1, 0), load,
 		},
-		"a function's beginning": {address(asm.R1, 0), load.WithSymbol("function")},
+		"a function's beginning": {address(asm.R1, 0), asm.Call.Label("f"), asm.Return(), load.WithSymbol("f")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := constantsAt(of...)
 			inlineConstants(spec)
-			assert.Equal(t, of[len(of)-1], spec.Programs["p"].Instructions[len(of)-1])
+			instructions := spec.Programs["p"].Instructions
+			assert.Equal(t, of[len(of)-1], instructions[len(instructions)-2])
 		})
 	}
 }
