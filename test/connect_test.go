@@ -7,8 +7,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // pair is both ends of one connection.
@@ -25,6 +27,17 @@ func (n *network) connect(to net.Listener) pair {
 	require.NoError(t, err)
 	t.Cleanup(func() { server.Close() })
 	return pair{client, server.(*net.TCPConn)}
+}
+
+// unread is how many bytes a reader would find.
+func unread(t *testing.T, c *net.TCPConn) (bytes int) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	require.NoError(t, err)
+	var failed error
+	require.NoError(t, raw.Control(func(fd uintptr) { bytes, failed = unix.IoctlGetInt(int(fd), unix.SIOCINQ) }))
+	require.NoError(t, failed)
+	return bytes
 }
 
 // closeBy closes the connection in good order, one end first.
