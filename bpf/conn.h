@@ -37,7 +37,8 @@ struct conn {
 	__u64 spliced : 4;     /* not 0: of its latest 15 reads one did not copy */
 	__u64 window_told : 7; /* bit per direction: that its window is closed */
 	__u64 left : 1;	       /* whoever read last did not take all that there was */
-	__u64 freed_us : 48;   /* from when this end's window closed until a reader last took something; 0: none has */
+	__u64 followed : 1;    /* a byte is followed until TCP has sent it (struct stage_socket) */
+	__u64 freed_us : 47;   /* from when this end's window closed until a reader last took something; 0: none has */
 	/* window.h */
 	__u64 window_ns[2]; /* WINDOW_OF(direction): since when it is closed; 0: it is not */
 	__u64 heard_ns;	    /* when the last packet that was looked at came */

@@ -11,6 +11,10 @@
 
 #include "uapi.h"
 
+/* What comes seldom is put behind the rest: a packet's way through a program is then in few cache lines. */
+#define likely(condition) __builtin_expect(!!(condition), 1)
+#define unlikely(condition) __builtin_expect(!!(condition), 0)
+
 /* A field is found only under its own type: these two are enums of other values on every kernel, and none
  * of the values is used by number. */
 enum skb_drop_reason { SKB_DROP_REASON_ANY };
@@ -73,6 +77,7 @@ struct sock_common {
 		__be16 skc_dport;
 		__u16 skc_num;
 	};
+	unsigned int skc_hash;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	possible_net_t skc_net;

@@ -44,7 +44,7 @@ static __always_inline int netfilter_enter(struct sk_buff *skb, struct nf_hook_s
 	struct stage_key key = {};
 	__u8 hook = BPF_CORE_READ(state, hook);
 	int direction = netfilter_direction(BPF_CORE_READ(state, pf), hook);
-	if (!cpu || direction < 0 || direction > DIRECTION_RECEIVE)
+	if (direction < 0 || direction > DIRECTION_RECEIVE)
 		return -1;
 	__u32 netns = BPF_CORE_READ(state, net, ns.inum);
 	if (!netns_in_scope(netns))
@@ -80,7 +80,7 @@ static __always_inline int netfilter_enter(struct sk_buff *skb, struct nf_hook_s
 static __always_inline void netfilter_leave(struct sk_buff *skb, __u32 direction)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || direction > DIRECTION_RECEIVE)
+	if (direction > DIRECTION_RECEIVE)
 		return;
 	struct in_netfilter *netfilter = &cpu->netfilter[direction];
 	if (stage_allowance && cpu->turn[direction].skb == skb && !cpu->turn[direction].timed)
@@ -127,8 +127,6 @@ SEC("kprobe/nf_hook_slow")
 int BPF_KPROBE(stage_netfilter_call, struct sk_buff *skb, struct nf_hook_state *state)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu)
-		return 0;
 	/* A softirq on top of a task that is in a hook, or what is left of a task that has moved to another CPU: which
 	 * of the two the next return is of cannot be told. */
 	if (cpu->called_skb && cpu->called_direction <= DIRECTION_RECEIVE) {
@@ -152,7 +150,7 @@ SEC("kretprobe/nf_hook_slow")
 int stage_netfilter_return(void *ctx)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || !cpu->called_skb || cpu->called_task != bpf_get_current_task())
+	if (!cpu->called_skb || cpu->called_task != bpf_get_current_task())
 		return 0;
 	struct sk_buff *skb = cpu->called_skb;
 	cpu->called_skb = NULL;

@@ -23,7 +23,6 @@ const (
 	NetfilterMapRecords               = "records"
 	NetfilterMapStageBlocks           = "stage_blocks"
 	NetfilterMapStageClock            = "stage_clock"
-	NetfilterMapStageCpus             = "stage_cpus"
 	NetfilterMapStageLosses           = "stage_losses"
 	NetfilterMapStageSockets          = "stage_sockets"
 	NetfilterMapStageSocketsByAddress = "stage_sockets_by_address"
@@ -50,6 +49,8 @@ const (
 	NetfilterVarSlowStack             = "slow_stack"
 	NetfilterVarSlowThresholdNs       = "slow_threshold_ns"
 	NetfilterVarStageAllowance        = "stage_allowance"
+	NetfilterVarStageCpuMask          = "stage_cpu_mask"
+	NetfilterVarStageCpus             = "stage_cpus"
 	NetfilterVarStageShardMask        = "stage_shard_mask"
 	NetfilterVarStageToldNs           = "stage_told_ns"
 	NetfilterVarStageWindowNs         = "stage_window_ns"
@@ -117,7 +118,6 @@ type NetfilterMapSpecs struct {
 	Records               *ebpf.MapSpec `ebpf:"records"`
 	StageBlocks           *ebpf.MapSpec `ebpf:"stage_blocks"`
 	StageClock            *ebpf.MapSpec `ebpf:"stage_clock"`
-	StageCpus             *ebpf.MapSpec `ebpf:"stage_cpus"`
 	StageLosses           *ebpf.MapSpec `ebpf:"stage_losses"`
 	StageSockets          *ebpf.MapSpec `ebpf:"stage_sockets"`
 	StageSocketsByAddress *ebpf.MapSpec `ebpf:"stage_sockets_by_address"`
@@ -146,6 +146,8 @@ type NetfilterVariableSpecs struct {
 	SlowStack         *ebpf.VariableSpec `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
 	StageAllowance    *ebpf.VariableSpec `ebpf:"stage_allowance"`
+	StageCpuMask      *ebpf.VariableSpec `ebpf:"stage_cpu_mask"`
+	StageCpus         *ebpf.VariableSpec `ebpf:"stage_cpus"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.VariableSpec `ebpf:"stage_told_ns"`
 	StageWindowNs     *ebpf.VariableSpec `ebpf:"stage_window_ns"`
@@ -181,7 +183,6 @@ type NetfilterMaps struct {
 	Records               *ebpf.Map `ebpf:"records"`
 	StageBlocks           *ebpf.Map `ebpf:"stage_blocks"`
 	StageClock            *ebpf.Map `ebpf:"stage_clock"`
-	StageCpus             *ebpf.Map `ebpf:"stage_cpus"`
 	StageLosses           *ebpf.Map `ebpf:"stage_losses"`
 	StageSockets          *ebpf.Map `ebpf:"stage_sockets"`
 	StageSocketsByAddress *ebpf.Map `ebpf:"stage_sockets_by_address"`
@@ -198,7 +199,6 @@ func (m *NetfilterMaps) Close() error {
 		m.Records,
 		m.StageBlocks,
 		m.StageClock,
-		m.StageCpus,
 		m.StageLosses,
 		m.StageSockets,
 		m.StageSocketsByAddress,
@@ -228,6 +228,8 @@ type NetfilterVariables struct {
 	SlowStack         *ebpf.Variable `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
 	StageAllowance    *ebpf.Variable `ebpf:"stage_allowance"`
+	StageCpuMask      *ebpf.Variable `ebpf:"stage_cpu_mask"`
+	StageCpus         *ebpf.Variable `ebpf:"stage_cpus"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.Variable `ebpf:"stage_told_ns"`
 	StageWindowNs     *ebpf.Variable `ebpf:"stage_window_ns"`

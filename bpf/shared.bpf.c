@@ -25,14 +25,64 @@ volatile const __u32 with_stages_socket = 0;
 volatile const __u32 with_waits_read = 0;
 volatile const __u32 with_waits_write = 0;
 
-SEC("tp_btf/tcp_probe")
-int BPF_PROG(on_tcp_probe, struct sock *sk, struct sk_buff *skb)
+/* How long a connection is not looked at again (looked_at), in LOOKED_UNITs. */
+static __always_inline __u32 looked_enough(void)
+{
+	__u64 reads = noted_enough_ns(SLOW_READ), windows = noted_enough_ns(SLOW_WINDOW);
+	__u64 enough = reads < windows ? reads : windows;
+	return LOOKED_UNIT(enough < 1ULL << 40 ? enough : 1ULL << 40);
+}
+
+/* A segment that is not timed, not late, and comes soon after one whose connection was looked at. True: it is counted.
+ */
+static __always_inline bool segment_known(struct stage_cpu *cpu, struct sock *sk, struct sk_buff *skb)
+{
+	struct stage_turn *turn = &cpu->turn[DIRECTION_RECEIVE];
+	struct stage_looked *looked = looked_place(cpu, sk);
+	__u64 stamp = skb->tstamp;
+	if (!stage_spent(cpu) || looked->sk != sk || looked->hash != sk->__sk_common.skc_hash ||
+	    LOOKED_UNIT(stamp) - looked->when >= looked_enough() || (turn->skb == skb && turn->timed) ||
+	    cpu->latest_stamp - stamp >= stage_late(SLOW_STAGE))
+		return false;
+	turn->skb = NULL;
+	netfilter_share(cpu, skb, DIRECTION_RECEIVE);
+	stage_untimed(&cpu->untimed.received);
+	return true;
+}
+
+static __noinline int segment_came(struct stage_cpu *cpu, struct sock *sk, struct sk_buff *skb)
 {
 	__u64 clock = 0;
 	struct conn *conn = conn_lookup(sk, true);
-	bool timed = !with_stages_receive || stage_segment(sk, skb, conn, &clock);
-	if (with_times_received)
-		segment_arrived(sk, skb, conn, &clock, timed);
+	bool timed = !with_stages_receive || stage_segment(cpu, sk, skb, conn, &clock);
+	if (!with_times_received || !conn || !segment_arrived(sk, skb, conn, &clock, timed) || !stage_allowance ||
+	    !skb->tstamp)
+		return 0;
+	struct stage_looked *looked = looked_place(cpu, sk);
+	__u64 since = conn->queued_ns < conn->heard_ns ? conn->queued_ns : conn->heard_ns;
+	looked->sk = sk;
+	looked->hash = sk->__sk_common.skc_hash;
+	looked->when = LOOKED_UNIT(skb->tstamp - (clock - since));
+	return 0;
+}
+
+SEC("tp_btf/tcp_probe")
+int BPF_PROG(on_tcp_probe, struct sock *sk, struct sk_buff *skb)
+{
+	struct stage_cpu *cpu = this_cpu();
+	if (!with_stages_receive || !with_times_received || unlikely(!segment_known(cpu, sk, skb)))
+		segment_came(cpu, sk, skb);
+	return 0;
+}
+
+static __noinline int was_read(void *ctx, struct sock *sk, struct conn *conn, struct stage_cpu *cpu)
+{
+	enum taken taken = stage_taken(cpu, sk, ASKING_STAGES);
+	cpu->plain = NULL;
+	if (with_stages_receive)
+		stage_was_read(cpu, sk, conn, taken);
+	if (with_waits_read)
+		wait_was_read(ctx, sk, conn, cpu, taken);
 	return 0;
 }
 
@@ -40,14 +90,9 @@ SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(on_space_adjust, struct sock *sk)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu)
-		return 0;
 	struct conn *conn = conn_lookup(sk, true);
-	enum taken taken = stage_taken(cpu, sk, ASKING_STAGES);
-	if (with_stages_receive)
-		stage_was_read(cpu, sk, conn, taken);
-	if (with_waits_read)
-		wait_was_read(ctx, sk, conn, cpu, taken);
+	if (!with_stages_receive || !with_waits_read || unlikely(!read_untimed(cpu, sk, conn)))
+		was_read(ctx, sk, conn, cpu);
 	return 0;
 }
 

@@ -29,7 +29,6 @@ const (
 	SharedMapSocketFlows           = "socket_flows"
 	SharedMapStageBlocks           = "stage_blocks"
 	SharedMapStageClock            = "stage_clock"
-	SharedMapStageCpus             = "stage_cpus"
 	SharedMapStageLosses           = "stage_losses"
 	SharedMapStageSockets          = "stage_sockets"
 	SharedMapStageSocketsByAddress = "stage_sockets_by_address"
@@ -68,6 +67,8 @@ const (
 	SharedVarSlowThresholdNs       = "slow_threshold_ns"
 	SharedVarStackEnabled          = "stack_enabled"
 	SharedVarStageAllowance        = "stage_allowance"
+	SharedVarStageCpuMask          = "stage_cpu_mask"
+	SharedVarStageCpus             = "stage_cpus"
 	SharedVarStageShardMask        = "stage_shard_mask"
 	SharedVarStageToldNs           = "stage_told_ns"
 	SharedVarStageWindowNs         = "stage_window_ns"
@@ -154,7 +155,6 @@ type SharedMapSpecs struct {
 	SocketFlows           *ebpf.MapSpec `ebpf:"socket_flows"`
 	StageBlocks           *ebpf.MapSpec `ebpf:"stage_blocks"`
 	StageClock            *ebpf.MapSpec `ebpf:"stage_clock"`
-	StageCpus             *ebpf.MapSpec `ebpf:"stage_cpus"`
 	StageLosses           *ebpf.MapSpec `ebpf:"stage_losses"`
 	StageSockets          *ebpf.MapSpec `ebpf:"stage_sockets"`
 	StageSocketsByAddress *ebpf.MapSpec `ebpf:"stage_sockets_by_address"`
@@ -191,6 +191,8 @@ type SharedVariableSpecs struct {
 	SlowThresholdNs    *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
 	StackEnabled       *ebpf.VariableSpec `ebpf:"stack_enabled"`
 	StageAllowance     *ebpf.VariableSpec `ebpf:"stage_allowance"`
+	StageCpuMask       *ebpf.VariableSpec `ebpf:"stage_cpu_mask"`
+	StageCpus          *ebpf.VariableSpec `ebpf:"stage_cpus"`
 	StageShardMask     *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
 	StageToldNs        *ebpf.VariableSpec `ebpf:"stage_told_ns"`
 	StageWindowNs      *ebpf.VariableSpec `ebpf:"stage_window_ns"`
@@ -241,7 +243,6 @@ type SharedMaps struct {
 	SocketFlows           *ebpf.Map `ebpf:"socket_flows"`
 	StageBlocks           *ebpf.Map `ebpf:"stage_blocks"`
 	StageClock            *ebpf.Map `ebpf:"stage_clock"`
-	StageCpus             *ebpf.Map `ebpf:"stage_cpus"`
 	StageLosses           *ebpf.Map `ebpf:"stage_losses"`
 	StageSockets          *ebpf.Map `ebpf:"stage_sockets"`
 	StageSocketsByAddress *ebpf.Map `ebpf:"stage_sockets_by_address"`
@@ -266,7 +267,6 @@ func (m *SharedMaps) Close() error {
 		m.SocketFlows,
 		m.StageBlocks,
 		m.StageClock,
-		m.StageCpus,
 		m.StageLosses,
 		m.StageSockets,
 		m.StageSocketsByAddress,
@@ -304,6 +304,8 @@ type SharedVariables struct {
 	SlowThresholdNs    *ebpf.Variable `ebpf:"slow_threshold_ns"`
 	StackEnabled       *ebpf.Variable `ebpf:"stack_enabled"`
 	StageAllowance     *ebpf.Variable `ebpf:"stage_allowance"`
+	StageCpuMask       *ebpf.Variable `ebpf:"stage_cpu_mask"`
+	StageCpus          *ebpf.Variable `ebpf:"stage_cpus"`
 	StageShardMask     *ebpf.Variable `ebpf:"stage_shard_mask"`
 	StageToldNs        *ebpf.Variable `ebpf:"stage_told_ns"`
 	StageWindowNs      *ebpf.Variable `ebpf:"stage_window_ns"`

@@ -22,6 +22,17 @@ struct stage_turn {
 	__u64 timed;
 };
 
+/* A connection that was looked at lately (looked_at): another packet that comes soon need not ask for its state. That
+ * of a socket which has its address and hash next would be of the same two ends. */
+struct stage_looked {
+	struct sock *sk;
+	__u32 hash;
+	__u32 when; /* LOOKED_UNIT of the clock that packets are stamped with */
+};
+
+#define LOOKED (1 << 8)
+#define LOOKED_UNIT(ns) ((__u32)((ns) >> 10))
+
 /* A packet that is at the driver. It may be freed there, so whose it is has been read before. */
 struct at_driver {
 	struct sk_buff *skb;
@@ -41,23 +52,31 @@ struct in_netfilter {
 	struct stage_key key;
 };
 
-/* What is under way on a CPU: the last packet at each of these places. What a packet needs that is not timed is in as
- * few cache lines as it can be. */
+/* What is under way on a CPU: the last packet at each of these places. What is needed of a packet that is not timed is
+ * in as few cache lines as it can be: of all, on the way out, on the way in. */
 struct stage_cpu {
 	struct stage_untimed untimed;
-	__u64 allowance;	     /* what is left of this window's */
-	__u64 window_ticks;	     /* when it began */
-	__u64 latest_ns;	     /* before it ends it is not later than this */
+	__u32 resolving;    /* the address of a neighbor has become known, and what has waited for it is sent */
+	__u32 senders;	    /* some have waited for room, on whatever CPU (waits.h) */
+	__u64 allowance;    /* what is left of this window's */
+	__u64 window_ticks; /* when it began */
+	__u64 latest_ns;    /* before it ends it is not later than this */
+	__u64 latest_stamp; /* the same by the clock that packets are stamped with; 0: nobody says */
+	/* What is known of a socket need not be asked by the next program that meets it: that it is in scope, and that
+	 * nothing that it offered is followed. */
+	struct sock *plain;	     /* since its last read; until it is sent on */
+	struct sock *sender;	     /* since a call offered something; until the next packet goes out */
 	struct stage_turn turn[3];   /* by direction */
+	struct sk_buff *queued;	     /* handed to its device, and timed */
+	__u64 sent_ns;		     /* of the packet that goes out, where it is not timed: when TCP sent it; 0: ask */
 	struct sk_buff *filtered[3]; /* in netfilter's hooks, or behind them; by direction */
 	struct sk_buff *received;    /* given to the network stack */
 	struct sk_buff *copied[2];   /* what was last read, of whatever socket; by who asks: enum asking */
-	struct sk_buff *queued;	     /* handed to its device */
-	__u32 resolving;	/* the address of a neighbor has become known, and what has waited for it is sent */
-	__u32 called_direction; /* of called_skb */
-	__u64 copied_timed;	/* and counted */
+	__u64 copied_timed;	     /* and counted */
+	struct sk_buff *stacked;     /* at a device that has given it to another, and is not done with it */
+	struct sock *burst;	     /* whose burst was taken for one without its state */
+	__u64 burst_ns;		     /* and TCP's send time of that */
 	struct at_driver driver;
-	struct sk_buff *stacked; /* at a device that has given it to another, and is not done with it */
 	__u64 received_ns;
 	__u64 queued_length;
 	__u64 queued_ns;
@@ -67,26 +86,50 @@ struct stage_cpu {
 	/* The call that a kretprobe, which has no arguments, is the return of. */
 	struct sk_buff *called_skb;
 	__u64 called_task;
-	__u64 apart[14]; /* the map's first value does not begin where a cache line does */
+	__u64 called_direction;						 /* of called_skb */
+	struct stage_looked looked[LOOKED] __attribute__((aligned(64))); /* by hash */
 };
 
 _Static_assert(sizeof(struct stage_cpu) % 64 == 0, "CPUs take cache lines from each other");
 
-/* key: the CPU. Not a per-CPU map: to look something up in that takes two loads more. The loader makes it as large as
- * there may be CPUs. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct stage_cpu);
-} stage_cpus SEC(".maps");
+/* The first CPU's; behind it are the others', for which the loader makes room. Data, not a map's values: those are
+ * looked up, which each program of a packet would do. */
+struct stage_cpu stage_cpus SEC(".data.cpus");
+/* Set by the loader: of how many there is room for, a power of two, less one. */
+volatile const __u32 stage_cpu_mask = 0;
 
 #define UNKNOWN (~0ULL)
+#define MAX_CPUS 8192 /* CONFIG_NR_CPUS of distributions */
+
+static __always_inline struct stage_cpu *stage_cpu_of(__u32 number)
+{
+	void *first = &stage_cpus;
+	barrier_var(first); /* for the compiler there is only one */
+	return first + (number & stage_cpu_mask) * sizeof(struct stage_cpu);
+}
 
 static __always_inline struct stage_cpu *this_cpu(void)
 {
-	__u32 number = bpf_get_smp_processor_id();
-	return bpf_map_lookup_elem(&stage_cpus, &number);
+	return stage_cpu_of(bpf_get_smp_processor_id());
+}
+
+/* Where a connection is that was looked at on a CPU, or another one. */
+static __always_inline struct stage_looked *looked_place(struct stage_cpu *cpu, struct sock *sk)
+{
+	return &cpu->looked[sk->__sk_common.skc_hash % LOOKED];
+}
+
+/* It is to be looked at again, whatever CPU its next packet comes to: not before its reader is done. */
+static __noinline int look_again(struct sock *sk)
+{
+	if (!stage_allowance)
+		return 0;
+	for (__u32 number = 0; number <= stage_cpu_mask && number < MAX_CPUS; number++) {
+		struct stage_looked *looked = looked_place(stage_cpu_of(number), sk);
+		if (looked->sk == sk)
+			looked->sk = NULL;
+	}
+	return 0;
 }
 
 /* For what one program alone counts where no softirq comes on top of a task: before 6.2 a tracepoint cannot be
@@ -119,7 +162,10 @@ static __always_inline bool stage_allowed(struct stage_cpu *cpu)
 		if (ticks - cpu->window_ticks < stage_window_ticks)
 			return false;
 		/* Before the window begins: an interrupt that finds it begun goes by this. */
+		__u32 zero = 0;
+		__u64 *offset = bpf_map_lookup_elem(&stage_clock, &zero);
 		cpu->latest_ns = bpf_ktime_get_ns() + stage_window_ns;
+		cpu->latest_stamp = offset && *offset ? cpu->latest_ns + *offset : 0;
 		barrier();
 		cpu->window_ticks = ticks;
 		left = stage_allowance;
@@ -132,6 +178,13 @@ static __always_inline bool stage_allowed(struct stage_cpu *cpu)
 static __always_inline bool stage_spent(struct stage_cpu *cpu)
 {
 	return stage_allowance && !cpu->allowance && bpf_jiffies64() - cpu->window_ticks < stage_window_ticks;
+}
+
+/* What came this long before the window's end, or earlier, may be slow, or its stamp cannot be: of it more is asked. */
+static __always_inline __u64 stage_late(const __u32 what)
+{
+	return slow_threshold_ns[what] && slow_threshold_ns[what] < 2 * stage_window_ns ? slow_threshold_ns[what]
+											: 2 * stage_window_ns;
 }
 
 static __always_inline void stage_decided(struct stage_cpu *cpu, __u32 direction, struct sk_buff *skb, bool timed)
@@ -147,6 +200,7 @@ static __always_inline bool stage_decide(struct stage_cpu *cpu, __u32 direction,
 		return true;
 	bool timed = stage_allowed(cpu);
 	stage_decided(cpu, direction, skb, timed);
+	cpu->sent_ns = 0;
 	return timed;
 }
 

@@ -86,10 +86,10 @@ static __noinline int segment_timed(struct stage_cpu *cpu, struct sock *sk, stru
 
 /* Segments of established connections, before TCP looks at them. `conn`: of this socket, NULL where that is not known.
  * False: it is beyond the rate. */
-static __always_inline bool stage_segment(struct sock *sk, struct sk_buff *skb, struct conn *conn, __u64 *clock)
+static __always_inline bool stage_segment(struct stage_cpu *cpu, struct sock *sk, struct sk_buff *skb,
+					  struct conn *conn, __u64 *clock)
 {
-	struct stage_cpu *cpu = this_cpu();
-	if (!cpu || (!conn && !stage_socket_in_scope(sk, true)))
+	if (!conn && !stage_socket_in_scope(sk, true))
 		return true;
 	if (!stage_timed_last(cpu, DIRECTION_RECEIVE, skb)) {
 		segment_untimed(cpu, sk, skb, clock);
@@ -162,10 +162,13 @@ static __always_inline void stage_was_read(struct stage_cpu *cpu, struct sock *s
 	if (!stage_allowance || (!conn && !stage_socket_in_scope(sk, true)))
 		return;
 	bool copied = taken == TAKEN_COPIED || taken == TAKEN_TIMED;
-	if (conn && !copied && conn->spliced != 15)
+	if (conn && !copied && conn->spliced != 15) {
+		if (!conn->spliced)
+			look_again(sk);
 		conn->spliced = 15;
-	else if (conn && copied && conn->spliced)
+	} else if (conn && copied && conn->spliced) {
 		conn->spliced--;
+	}
 	if (taken == TAKEN_COPIED)
 		stage_untimed(&cpu->untimed.read);
 	else if (taken == TAKEN_LOST)

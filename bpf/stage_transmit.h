@@ -6,14 +6,19 @@
 
 #include "stage_cpu.h"
 
-/* The application offers bytes to TCP. One at a time is followed until it is sent. `again`: it may be the same call
- * that goes on. `alone`: at the tracepoint (stage_untimed_alone). */
-static __always_inline void offered(struct sock *sk, const bool typed, const bool alone, bool again, __u64 *clock)
+/* After the state has changed: what the next read tells (struct stage_cpu). */
+static __always_inline void note_followed(struct sock *sk, const bool typed, struct stage_socket *state)
+{
+	struct conn *conn = conn_lookup(sk, typed);
+	bool followed = state->offered_ns;
+	if (conn && conn->followed != followed)
+		conn->followed = followed;
+}
+
+/* A byte that is offered is followed until it is sent, or may be. */
+static __always_inline void offer(struct stage_cpu *cpu, struct sock *sk, const bool typed, bool again, __u64 *clock)
 {
 	struct stage_socket *state = stage_socket_known(sk, typed);
-	struct stage_cpu *cpu = this_cpu();
-	if (!cpu)
-		return;
 	if (!state) {
 		if (!stage_socket_in_scope(sk, typed))
 			return;
@@ -25,10 +30,7 @@ static __always_inline void offered(struct sock *sk, const bool typed, const boo
 	}
 	/* What is followed already is followed to its end. */
 	if (!state->offered_ns && !stage_allowed(cpu)) {
-		if (alone)
-			stage_untimed_alone(&cpu->untimed.offered);
-		else
-			stage_untimed(&cpu->untimed.offered);
+		stage_untimed(&cpu->untimed.offered);
 		return;
 	}
 	struct tcp_sock *tp = typed ? bpf_skc_to_tcp_sock(sk) : (struct tcp_sock *)sk;
@@ -57,6 +59,36 @@ static __always_inline void offered(struct sock *sk, const bool typed, const boo
 	state->offered_ns = clock_now(clock);
 	state->next_ns = 0;
 	state->last_ns = 0;
+	note_followed(sk, typed, state);
+}
+
+/* A function, as beyond the rate few are followed. */
+static __noinline int offer_typed(struct stage_cpu *cpu, struct sock *sk, bool again, __u64 *clock)
+{
+	offer(cpu, sk, true, again, clock);
+	return 0;
+}
+
+/* The application offers bytes to TCP. One at a time is followed until it is sent. `again`: it may be the same call
+ * that goes on. `alone`: at the tracepoint (stage_untimed_alone). */
+static __always_inline void offered(struct sock *sk, const bool typed, const bool alone, bool again, __u64 *clock)
+{
+	struct stage_cpu *cpu = this_cpu();
+	bool plain = cpu->plain == sk;
+	cpu->plain = NULL;
+	cpu->sender = NULL;
+	struct stage_socket *state = NULL;
+	if (alone && likely(stage_spent(cpu))) {
+		if (likely(plain || ((state = stage_socket_known(sk, typed)) && !state->offered_ns))) {
+			cpu->sender = sk;
+			stage_untimed_alone(&cpu->untimed.offered);
+			return;
+		}
+	}
+	if (typed)
+		offer_typed(cpu, sk, again, clock);
+	else
+		offer(cpu, sk, false, again, clock);
 }
 
 /* The time at which TCP sent a segment, 0 where the packet carries none that is certain: a segment with payload and a
@@ -82,7 +114,9 @@ static __always_inline void socket_sent(struct stage_block *block, const struct 
 	__s32 ahead = state->offered_sequence - sequence;
 	if (ahead >= (__s32)payload)
 		return;
-	if (ahead < 0) {
+	/* Sent before, but not seen: now it is sent again (snd_nxt is set after that). */
+	bool again = (__s32)(sequence - BPF_CORE_READ((struct tcp_sock *)sk, snd_nxt)) < 0;
+	if (ahead < 0 || again) {
 		stage_lost(DIRECTION_TRANSMIT, STAGE_SOCKET, STAGE_INTERRUPTED);
 	} else {
 		__u64 held = sent - state->offered_ns;
@@ -102,6 +136,7 @@ static __always_inline void socket_sent(struct stage_block *block, const struct 
 	}
 	state->last_ns = 0;
 	state->next_ns = 0;
+	note_followed(sk, true, state);
 }
 
 /* Is a neighbor being resolved in this very stack of calls? One second is longer than that takes; what is older was
@@ -109,6 +144,18 @@ static __always_inline void socket_sent(struct stage_block *block, const struct 
 static __always_inline bool resolving(struct stage_cpu *cpu, __u64 now)
 {
 	return cpu->resolving && cpu->resolving_task == bpf_get_current_task() && now - cpu->resolving_ns < 1000000000;
+}
+
+/* What comes to a second device has been to the first, maybe behind others that were sent later: the first one's driver
+ * sends it. (One that passes packets on later, of its own accord, is not seen through: docs/stages.md.) What was
+ * counted without its state is known on its CPU, until another socket's is: a burst that its task is taken off the CPU
+ * in the middle of may be counted twice. */
+static __always_inline bool burst_begins(struct stage_cpu *cpu, struct stage_socket *state, struct sock *sk, __u64 sent)
+{
+	if ((__s64)(sent - state->burst_ns) <= 0)
+		return false;
+	state->burst_ns = sent;
+	return !cpu->driver.skb && (cpu->burst != sk || cpu->burst_ns != sent);
 }
 
 /* A segment has come to its device. Of those that TCP sends at once only the first has been stamped when it was its
@@ -128,13 +175,11 @@ static __always_inline void segment_queued(struct stage_cpu *cpu, struct sk_buff
 	struct stage_socket *state = stage_socket(sk, true);
 	if (!state)
 		return;
-	/* What comes to a second device has been to the first, maybe behind others that were sent later. */
-	bool first = (__s64)(sent - state->burst_ns) > 0;
+	bool first = burst_begins(cpu, state, sk, sent);
 	if (!first && !state->offered_ns)
 		return;
 	struct stage_block *block = stage_block(&key, DIRECTION_TRANSMIT);
 	if (first) {
-		state->burst_ns = sent;
 		if (netfilter == UNKNOWN) {
 			stage_lost(DIRECTION_TRANSMIT, STAGE_IP, STAGE_INTERRUPTED);
 		} else {
@@ -177,10 +222,8 @@ static __noinline int segment_followed(struct stage_socket *state, struct sk_buf
 static __always_inline void segment_queued_untimed(struct stage_cpu *cpu, struct stage_socket *state,
 						   struct sk_buff *skb, struct sock *sk, __u64 sent)
 {
-	if ((__s64)(sent - state->burst_ns) > 0) {
-		state->burst_ns = sent;
+	if (burst_begins(cpu, state, sk, sent))
 		stage_untimed_alone(&cpu->untimed.queued);
-	}
 	/* What TCP noted in the packet tells: no clock is read. */
 	if (state->offered_ns)
 		segment_followed(state, skb, sk, sent);
@@ -285,34 +328,50 @@ static __noinline int driver_timed(struct stage_cpu *cpu, struct sk_buff *skb, s
 	return 0;
 }
 
-/* A packet goes to the driver. */
-static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_device *device, __u64 *clock)
+static __noinline int packet_to_driver(struct stage_cpu *cpu, struct sk_buff *skb, struct net_device *device,
+				       __u64 *clock)
 {
-	struct stage_cpu *cpu = this_cpu();
-	if (!cpu)
-		return;
 	/* What was in scope when it came to its device, and is not timed, is not asked about again. One that came on
 	 * another CPU may have this address by now: then one too many is left out. */
 	struct stage_turn *turn = &cpu->turn[DIRECTION_TRANSMIT];
 	bool decided = stage_allowance && turn->skb == skb && !turn->timed;
 	if (!decided && !device_in_scope(device))
-		return;
-	if (cpu->driver.skb && cpu->driver.device != device)
+		return 0;
+	bool stacked = cpu->driver.skb && cpu->driver.device != device;
+	if (stacked)
 		stage_stacked(cpu);
 	cpu->driver.skb = skb;
 	cpu->driver.device = device;
 	cpu->driver.since_ns = UNKNOWN;
 	if (!decided && !stage_packet_in_scope(skb))
-		return;
+		return 0;
 	cpu->driver.since_ns = 0;
 	if (!stage_timed_last(cpu, DIRECTION_TRANSMIT, skb)) {
-		/* It may have waited for a neighbor before, which has been told of. */
-		__u64 since = send_time(skb, skb->sk);
+		/* It may have waited for a neighbor before, or at the device on top, which has been told of. */
+		__u64 since = stacked ? 0 : send_time(skb, skb->sk);
 		if (is_queued(cpu, skb))
 			since = *(volatile __u64 *)&cpu->queued_ns; /* else both are one load, of either */
 		if (since && stage_may_be_slow(cpu, SLOW_STAGE, since))
 			driver_late(skb, device, since);
-		return;
+		return 0;
 	}
 	driver_timed(cpu, skb, device, clock);
+	return 0;
+}
+
+/* A packet goes to the driver. */
+static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_device *device, __u64 *clock)
+{
+	struct stage_cpu *cpu = this_cpu();
+	/* Straight from where it was decided that it is not timed, and it is not late. */
+	struct stage_turn *turn = &cpu->turn[DIRECTION_TRANSMIT];
+	if (likely(stage_spent(cpu) && turn->skb == skb && !turn->timed && !cpu->driver.skb &&
+		   cpu->latest_ns - cpu->sent_ns < stage_late(SLOW_STAGE))) {
+		turn->skb = NULL;
+		cpu->driver.skb = skb;
+		cpu->driver.device = device;
+		cpu->driver.since_ns = 0;
+		return;
+	}
+	packet_to_driver(cpu, skb, device, clock);
 }

@@ -16,25 +16,30 @@
 
 /* Receive */
 
-SEC("tp_btf/netif_receive_skb")
-int BPF_PROG(stage_receive, struct sk_buff *skb)
+static __noinline int packet_received(struct stage_cpu *cpu, struct sk_buff *skb)
 {
-	struct stage_cpu *cpu = this_cpu();
-	if (!cpu)
-		return 0;
-	bool spent = stage_spent(cpu);
-	if (!spent && !device_in_scope(skb->dev))
+	if (!device_in_scope(skb->dev))
 		return 0;
 	cpu->filtered[DIRECTION_RECEIVE] = NULL;
 	cpu->received = NULL;
-	if (spent) {
-		stage_decided(cpu, DIRECTION_RECEIVE, skb, false);
-		return 0;
-	}
 	if (!stage_decide(cpu, DIRECTION_RECEIVE, skb))
 		return 0;
 	cpu->received = skb;
 	cpu->received_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("tp_btf/netif_receive_skb")
+int BPF_PROG(stage_receive, struct sk_buff *skb)
+{
+	struct stage_cpu *cpu = this_cpu();
+	if (unlikely(!stage_spent(cpu))) {
+		packet_received(cpu, skb);
+		return 0;
+	}
+	cpu->filtered[DIRECTION_RECEIVE] = NULL;
+	cpu->received = NULL;
+	stage_decided(cpu, DIRECTION_RECEIVE, skb, false);
 	return 0;
 }
 
@@ -43,7 +48,8 @@ SEC("tp_btf/tcp_probe")
 int BPF_PROG(stage_tcp_probe, struct sock *sk, struct sk_buff *skb)
 {
 	__u64 clock = 0;
-	stage_segment(sk, skb, NULL, &clock);
+	struct stage_cpu *cpu = this_cpu();
+	stage_segment(cpu, sk, skb, NULL, &clock);
 	return 0;
 }
 
@@ -53,12 +59,10 @@ SEC("tp_btf/skb_copy_datagram_iovec")
 int BPF_PROG(stage_copy, struct sk_buff *skb)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu)
-		return 0;
 	cpu->copied[ASKING_STAGES] = skb;
 	cpu->copied[ASKING_WAITS] = skb;
 	cpu->copied_timed = 0;
-	if (!stage_spent(cpu))
+	if (unlikely(!stage_spent(cpu)))
 		stage_copied(cpu, skb);
 	return 0;
 }
@@ -68,8 +72,7 @@ SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(stage_read, struct sock *sk)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (cpu)
-		stage_was_read(cpu, sk, conn_lookup(sk, true), stage_taken(cpu, sk, ASKING_STAGES));
+	stage_was_read(cpu, sk, conn_lookup(sk, true), stage_taken(cpu, sk, ASKING_STAGES));
 	return 0;
 }
 
@@ -101,8 +104,20 @@ int BPF_KPROBE(stage_offered_probe, struct sock *sk)
 }
 
 /* A packet has come to its device that is in scope, and timed, or not; or is not. */
-static __noinline int packet_came(struct stage_cpu *cpu, struct sk_buff *skb, __u64 sent)
+static __noinline int packet_came(struct stage_cpu *cpu, struct sk_buff *skb)
 {
+	struct sock *sk = skb->sk;
+	__u64 sent = send_time(skb, sk);
+	if (sent && sk && stage_spent(cpu) && !cpu->resolving && cpu->filtered[DIRECTION_TRANSMIT] != skb) {
+		struct stage_socket *state = stage_socket_known(sk, true);
+		if (state && device_is_of(skb->dev, sk)) {
+			stage_decided(cpu, DIRECTION_TRANSMIT, skb, false);
+			cpu->sent_ns = sent;
+			cpu->queued = NULL;
+			segment_queued_untimed(cpu, state, skb, sk, sent);
+			return 0;
+		}
+	}
 	bool here = device_in_scope(skb->dev);
 	if (!here || !stage_packet_in_scope(skb)) {
 		if (cpu->turn[DIRECTION_TRANSMIT].skb == skb)
@@ -119,9 +134,9 @@ static __noinline int packet_came(struct stage_cpu *cpu, struct sk_buff *skb, __
 		packet_queued(cpu, skb, sent);
 		return 0;
 	}
+	cpu->sent_ns = sent;
 	cpu->queued = NULL;
 	netfilter_share(cpu, skb, DIRECTION_TRANSMIT);
-	struct sock *sk = skb->sk;
 	struct stage_socket *state = sent && sk ? stage_socket(sk, true) : NULL;
 	if (state)
 		segment_queued_untimed(cpu, state, skb, sk, sent);
@@ -132,21 +147,23 @@ SEC("tp_btf/net_dev_queue")
 int BPF_PROG(stage_queue, struct sk_buff *skb)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu)
-		return 0;
 	struct sock *sk = skb->sk;
-	__u64 sent = send_time(skb, sk);
-	/* Netfilter may have decided on it before. */
-	if (sent && stage_spent(cpu) && !cpu->resolving && cpu->filtered[DIRECTION_TRANSMIT] != skb) {
-		struct stage_socket *state = stage_socket_known(sk, true);
-		if (state && device_is_of(skb->dev, sk)) {
-			stage_decided(cpu, DIRECTION_TRANSMIT, skb, false);
-			cpu->queued = NULL;
-			segment_queued_untimed(cpu, state, skb, sk, sent);
-			return 0;
-		}
+	struct sock *sender = cpu->sender;
+	__u64 sent = skb->tstamp;
+	cpu->sender = NULL;
+	/* A call has just offered something, so that this is the first of what TCP sends now. Netfilter may have
+	 * decided on it before. As in send_time(). */
+	if (likely(sk && sk == sender && stage_spent(cpu) && !cpu->resolving &&
+		   cpu->filtered[DIRECTION_TRANSMIT] != skb && sent && skb->data_len && device_is_of(skb->dev, sk))) {
+		stage_decided(cpu, DIRECTION_TRANSMIT, skb, false);
+		cpu->sent_ns = sent;
+		cpu->queued = NULL;
+		cpu->burst = sk;
+		cpu->burst_ns = sent;
+		stage_untimed_alone(&cpu->untimed.queued);
+		return 0;
 	}
-	packet_came(cpu, skb, sent);
+	packet_came(cpu, skb);
 	return 0;
 }
 
@@ -154,8 +171,6 @@ SEC("tp_btf/neigh_update")
 int BPF_PROG(stage_neighbor)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu)
-		return 0;
 	cpu->resolving = 1;
 	cpu->resolving_task = bpf_get_current_task();
 	cpu->resolving_ns = bpf_ktime_get_ns();
@@ -166,8 +181,7 @@ SEC("tp_btf/neigh_update_done")
 int BPF_PROG(stage_neighbor_done)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (cpu)
-		cpu->resolving = 0;
+	cpu->resolving = 0;
 	return 0;
 }
 
@@ -179,8 +193,18 @@ int BPF_PROG(stage_start_xmit, struct sk_buff *skb, struct net_device *device)
 	return 0;
 }
 
+/* A device on top of another has its packets sent by that one: there they are counted. */
+static __noinline int driver_took_other(struct stage_cpu *cpu, struct sk_buff *skb, struct net_device *device)
+{
+	if (cpu->stacked != skb && device_in_scope(device))
+		stage_lost(DIRECTION_TRANSMIT, STAGE_DRIVER, STAGE_INTERRUPTED);
+	return 0;
+}
+
 static __noinline int driver_took(struct at_driver *driver)
 {
+	if (driver->since_ns == UNKNOWN) /* it is not in scope */
+		return 0;
 	__u64 now = bpf_ktime_get_ns();
 	struct stage_key key = driver->key;
 	struct stage_block *block = stage_block(&key, DIRECTION_TRANSMIT);
@@ -197,23 +221,19 @@ SEC("tp_btf/net_dev_xmit")
 int BPF_PROG(stage_xmit, struct sk_buff *skb, int rc, struct net_device *device)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!cpu)
-		return 0;
 	struct at_driver *driver = &cpu->driver;
-	if (driver->skb != skb || driver->device != device) {
-		/* A device on top of another has its packets sent by that one: there they are counted. */
-		if (cpu->stacked != skb && device_in_scope(device))
-			stage_lost(DIRECTION_TRANSMIT, STAGE_DRIVER, STAGE_INTERRUPTED);
+	if (unlikely(driver->skb != skb || driver->device != device)) {
+		driver_took_other(cpu, skb, device);
 		return 0;
 	}
 	driver->skb = NULL;
-	if (rc >= NET_XMIT_MASK || driver->since_ns == UNKNOWN) /* it goes back to the queue; it is not in scope */
+	if (unlikely(rc >= NET_XMIT_MASK)) /* it goes back to the queue */
 		return 0;
-	if (!driver->since_ns) {
-		stage_untimed_alone(&cpu->untimed.driven);
+	if (unlikely(driver->since_ns)) {
+		driver_took(driver);
 		return 0;
 	}
-	driver_took(driver);
+	stage_untimed_alone(&cpu->untimed.driven);
 	return 0;
 }
 

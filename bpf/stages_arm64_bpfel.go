@@ -23,7 +23,6 @@ const (
 	StagesMapRecords               = "records"
 	StagesMapStageBlocks           = "stage_blocks"
 	StagesMapStageClock            = "stage_clock"
-	StagesMapStageCpus             = "stage_cpus"
 	StagesMapStageLosses           = "stage_losses"
 	StagesMapStageSockets          = "stage_sockets"
 	StagesMapStageSocketsByAddress = "stage_sockets_by_address"
@@ -59,6 +58,8 @@ const (
 	StagesVarSlowStack             = "slow_stack"
 	StagesVarSlowThresholdNs       = "slow_threshold_ns"
 	StagesVarStageAllowance        = "stage_allowance"
+	StagesVarStageCpuMask          = "stage_cpu_mask"
+	StagesVarStageCpus             = "stage_cpus"
 	StagesVarStageShardMask        = "stage_shard_mask"
 	StagesVarStageToldNs           = "stage_told_ns"
 	StagesVarStageWindowNs         = "stage_window_ns"
@@ -135,7 +136,6 @@ type StagesMapSpecs struct {
 	Records               *ebpf.MapSpec `ebpf:"records"`
 	StageBlocks           *ebpf.MapSpec `ebpf:"stage_blocks"`
 	StageClock            *ebpf.MapSpec `ebpf:"stage_clock"`
-	StageCpus             *ebpf.MapSpec `ebpf:"stage_cpus"`
 	StageLosses           *ebpf.MapSpec `ebpf:"stage_losses"`
 	StageSockets          *ebpf.MapSpec `ebpf:"stage_sockets"`
 	StageSocketsByAddress *ebpf.MapSpec `ebpf:"stage_sockets_by_address"`
@@ -164,6 +164,8 @@ type StagesVariableSpecs struct {
 	SlowStack         *ebpf.VariableSpec `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
 	StageAllowance    *ebpf.VariableSpec `ebpf:"stage_allowance"`
+	StageCpuMask      *ebpf.VariableSpec `ebpf:"stage_cpu_mask"`
+	StageCpus         *ebpf.VariableSpec `ebpf:"stage_cpus"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.VariableSpec `ebpf:"stage_told_ns"`
 	StageWindowNs     *ebpf.VariableSpec `ebpf:"stage_window_ns"`
@@ -199,7 +201,6 @@ type StagesMaps struct {
 	Records               *ebpf.Map `ebpf:"records"`
 	StageBlocks           *ebpf.Map `ebpf:"stage_blocks"`
 	StageClock            *ebpf.Map `ebpf:"stage_clock"`
-	StageCpus             *ebpf.Map `ebpf:"stage_cpus"`
 	StageLosses           *ebpf.Map `ebpf:"stage_losses"`
 	StageSockets          *ebpf.Map `ebpf:"stage_sockets"`
 	StageSocketsByAddress *ebpf.Map `ebpf:"stage_sockets_by_address"`
@@ -216,7 +217,6 @@ func (m *StagesMaps) Close() error {
 		m.Records,
 		m.StageBlocks,
 		m.StageClock,
-		m.StageCpus,
 		m.StageLosses,
 		m.StageSockets,
 		m.StageSocketsByAddress,
@@ -246,6 +246,8 @@ type StagesVariables struct {
 	SlowStack         *ebpf.Variable `ebpf:"slow_stack"`
 	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
 	StageAllowance    *ebpf.Variable `ebpf:"stage_allowance"`
+	StageCpuMask      *ebpf.Variable `ebpf:"stage_cpu_mask"`
+	StageCpus         *ebpf.Variable `ebpf:"stage_cpus"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.Variable `ebpf:"stage_told_ns"`
 	StageWindowNs     *ebpf.Variable `ebpf:"stage_window_ns"`

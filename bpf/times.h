@@ -24,8 +24,8 @@ static __always_inline __u64 arrival(struct sk_buff *skb, __u64 now)
 static __always_inline bool looked_at(struct conn *conn, __u64 now)
 {
 	return conn->queued_ns && now - conn->queued_ns < noted_enough_ns(SLOW_READ) &&
-	       now - conn->heard_ns < noted_enough_ns(SLOW_WINDOW) && !conn->unread && !conn->spliced &&
-	       !conn->window_ns[0] && !conn->window_ns[1];
+	       now - conn->heard_ns < noted_enough_ns(SLOW_WINDOW) && !conn->spliced && !conn->window_ns[0] &&
+	       !conn->window_ns[1];
 }
 
 /* What is looked at of a segment that comes. A function, as beyond the rate little is. */
@@ -64,21 +64,21 @@ static __noinline int segment_look(struct sock *sk, struct sk_buff *skb, struct 
 }
 
 /* A segment comes to TCP. A reader's wait that begins with it is not counted if it is beyond the rate of stages, not
- * `timed`: the clock is then near enough, but for calls. */
-static __always_inline void segment_arrived(struct sock *sk, struct sk_buff *skb, struct conn *conn, __u64 *clock,
+ * `timed`: the clock is then near enough, but for calls. True: what comes soon need not be looked at. */
+static __always_inline bool segment_arrived(struct sock *sk, struct sk_buff *skb, struct conn *conn, __u64 *clock,
 					    bool timed)
 {
 	if (!conn)
-		return;
+		return false;
 	bool calls = has_calls(conn);
 	if (!calls && !waits_enabled)
-		return;
+		return false;
 	/* Two packets may come in one go, of which the first was timed: time does not run backwards. */
 	if (!timed && (calls || *clock < conn->heard_ns))
 		*clock = 0;
-	if (!timed && *clock && looked_at(conn, *clock))
-		return;
-	segment_look(sk, skb, conn, clock, timed);
+	if (timed || !*clock || conn->unread || !looked_at(conn, *clock))
+		segment_look(sk, skb, conn, clock, timed);
+	return !calls && looked_at(conn, *clock);
 }
 
 /* A packet is given to a device. */

@@ -18,8 +18,7 @@ SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(wait_read, struct sock *sk)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (cpu)
-		wait_was_read(ctx, sk, conn_lookup(sk, true), cpu, stage_taken(cpu, sk, ASKING_WAITS));
+	wait_was_read(ctx, sk, conn_lookup(sk, true), cpu, stage_taken(cpu, sk, ASKING_WAITS));
 	return 0;
 }
 

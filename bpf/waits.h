@@ -89,8 +89,11 @@ static __always_inline void wait_was_read(void *ctx, struct sock *sk, struct con
 	struct tcp_sock *tp = conn ? bpf_skc_to_tcp_sock(sk) : NULL;
 	if (!tp)
 		return;
-	if (!tp->rcv_wnd || conn->window_ns[WINDOW_OF(DIRECTION_RECEIVE)])
+	if (!tp->rcv_wnd || conn->window_ns[WINDOW_OF(DIRECTION_RECEIVE)]) {
+		if (!conn->window_ns[WINDOW_OF(DIRECTION_RECEIVE)])
+			look_again(sk);
 		window_of_reader(sk, conn);
+	}
 	bool first = !conn->left;
 	bool left = tp->rcv_nxt != tp->copied_seq;
 	if (left == first)
@@ -101,6 +104,25 @@ static __always_inline void wait_was_read(void *ctx, struct sock *sk, struct con
 		stage_untimed(&cpu->untimed.waited);
 		read_late(ctx, sk, conn, cpu);
 	}
+}
+
+/* A reader takes all that there is, which was not timed and did not wait for long: most beyond the rate. True: it is
+ * counted, as stage_was_read() and wait_was_read() would. */
+static __always_inline bool read_untimed(struct stage_cpu *cpu, struct sock *sk, struct conn *conn)
+{
+	struct sk_buff *first = sk->sk_receive_queue.next;
+	if (!stage_spent(cpu) || cpu->copied[ASKING_STAGES] != first || cpu->copied_timed || !conn || conn->unread ||
+	    conn->spliced || conn->left || conn->followed || conn->window_ns[WINDOW_OF(DIRECTION_RECEIVE)] ||
+	    !conn->queued_ns || !probed(sk) || cpu->latest_stamp - first->tstamp >= stage_late(SLOW_READ))
+		return false;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp || !tp->rcv_wnd || tp->rcv_nxt != tp->copied_seq)
+		return false;
+	cpu->copied[ASKING_STAGES] = NULL;
+	cpu->plain = sk;
+	stage_untimed(&cpu->untimed.read);
+	stage_untimed(&cpu->untimed.waited);
+	return true;
 }
 
 /* The sequence number of the next byte that the application writes, or of the first of as many as it has just written;
@@ -115,7 +137,6 @@ static __always_inline __u32 next_written(struct sock *sk, int written)
  * nothing is looked up. What is set is not taken back: it costs a sender that waits what it would cost without. */
 #define SENDERS (1 << 11)
 struct senders {
-	__u64 any;
 	__u8 waited[SENDERS];
 };
 
@@ -134,14 +155,17 @@ static __always_inline __u8 *wait_place(struct senders *senders, struct sock *sk
 	return &senders->waited[distance * 0x9e3779b97f4a7c15 >> 53]; /* 2^64 divided by the golden ratio */
 }
 
+static __always_inline bool has_waited(struct stage_cpu *cpu, struct sock *sk)
+{
+	__u32 zero = 0;
+	struct senders *senders = unlikely(cpu->senders) ? bpf_map_lookup_elem(&wait_senders, &zero) : NULL;
+	return senders && *wait_place(senders, sk);
+}
+
 /* The connection of a sender, if it may be waiting for room. */
 static __always_inline struct conn *wait_sender(struct sock *sk)
 {
-	__u32 zero = 0;
-	struct senders *senders = bpf_map_lookup_elem(&wait_senders, &zero);
-	if (!senders || !senders->any || !*wait_place(senders, sk))
-		return NULL;
-	return conn_lookup(sk, true);
+	return has_waited(this_cpu(), sk) ? conn_lookup(sk, true) : NULL;
 }
 
 /* And of one that is about to wait. */
@@ -154,8 +178,11 @@ static __always_inline struct conn *wait_sender_begins(struct sock *sk)
 	__u8 *place = wait_place(senders, sk);
 	if (!*place)
 		*place = 1;
-	if (!senders->any)
-		senders->any = 1;
+	struct stage_cpu *cpu = this_cpu();
+	if (!cpu->senders) {
+		for (__u32 number = 0; number <= stage_cpu_mask && number < MAX_CPUS; number++)
+			stage_cpu_of(number)->senders = 1;
+	}
 	return conn_lookup(sk, true);
 }
 
@@ -178,38 +205,48 @@ static __always_inline void wait_send_ended(void *ctx, struct sock *sk, int resu
 	conn->blocked_again_ns = 0;
 }
 
+/* A call finds no room, and `sleeps` or does not; or goes on, if it was asleep. */
+static __noinline int wait_at_segment(void *ctx, struct sock *sk, bool full, bool sleeps, __u64 *clock)
+{
+	struct conn *conn = full ? wait_sender_begins(sk) : conn_lookup(sk, true);
+	if (!conn)
+		return 0;
+	__u64 since = conn->asleep_ns;
+	if (since && !full) {
+		conn->asleep_ns = 0;
+		waited(ctx, sk, conn, SLOW_WRITE, since, clock_now(clock), next_written(sk, 0));
+	} else if (!since && sleeps) {
+		conn->asleep_ns = clock_now(clock);
+	}
+	return 0;
+}
+
 /* A call that sends, and may wait for room, is about to fill a segment, `tail` or a new one: what needs a new one waits
  * while the socket is full. It comes here again when there is room (6.16, as offered() of stage_transmit.h). */
 static __always_inline void wait_offered(void *ctx, struct sock *sk, struct msghdr *msg, struct sk_buff *tail,
 					 int size_goal, __u64 *clock)
 {
-	bool full = sk->sk_wmem_queued >= sk->sk_sndbuf;
-	struct conn *conn = full ? wait_sender_begins(sk) : wait_sender(sk);
-	if (!conn)
-		return;
-	__u64 since = conn->asleep_ns;
-	if (since && !full) {
-		conn->asleep_ns = 0;
-		waited(ctx, sk, conn, SLOW_WRITE, since, clock_now(clock), next_written(sk, 0));
-	} else if (!since && full && !(msg->msg_flags & MSG_DONTWAIT) && (!tail || size_goal <= (int)tail->len)) {
-		conn->asleep_ns = clock_now(clock);
-	}
+	if (unlikely(sk->sk_wmem_queued >= sk->sk_sndbuf))
+		wait_at_segment(ctx, sk, true,
+				!(msg->msg_flags & MSG_DONTWAIT) && (!tail || size_goal <= (int)tail->len), clock);
+	else if (unlikely(has_waited(this_cpu(), sk)))
+		wait_at_segment(ctx, sk, false, false, clock);
 }
 
 #define EAGAIN 11
 
-/* A call that sends is over, of any kind of socket. */
-static __always_inline void wait_sent(void *ctx, struct sock *sk, int result)
+/* Of a sender that waits, or may have. */
+static __noinline int wait_over(void *ctx, struct sock *sk, int result)
 {
 	if (!socket_is_tcp(sk, true))
-		return;
-	struct conn *conn = result == -EAGAIN ? wait_sender_begins(sk) : wait_sender(sk);
+		return 0;
+	struct conn *conn = result == -EAGAIN ? wait_sender_begins(sk) : conn_lookup(sk, true);
 	if (!conn)
-		return;
+		return 0;
 	if (conn->asleep_ns) /* it gave up */
 		conn->asleep_ns = 0;
 	if (result == 0 || (result < 0 && result != -EAGAIN))
-		return;
+		return 0;
 	__u64 since = conn->blocked_ns;
 	if (result < 0) {
 		if (!since)
@@ -218,4 +255,12 @@ static __always_inline void wait_sent(void *ctx, struct sock *sk, int result)
 		conn->blocked_ns = 0;
 		waited(ctx, sk, conn, SLOW_WRITE, since, bpf_ktime_get_ns(), next_written(sk, result));
 	}
+	return 0;
+}
+
+/* A call that sends is over, of any kind of socket. */
+static __always_inline void wait_sent(void *ctx, struct sock *sk, int result)
+{
+	if (unlikely(result == -EAGAIN || has_waited(this_cpu(), sk)))
+		wait_over(ctx, sk, result);
 }

@@ -24,7 +24,6 @@ const (
 	WaitsMapRecords               = "records"
 	WaitsMapStageBlocks           = "stage_blocks"
 	WaitsMapStageClock            = "stage_clock"
-	WaitsMapStageCpus             = "stage_cpus"
 	WaitsMapStageLosses           = "stage_losses"
 	WaitsMapStageSockets          = "stage_sockets"
 	WaitsMapStageSocketsByAddress = "stage_sockets_by_address"
@@ -56,6 +55,8 @@ const (
 	WaitsVarSlowThresholdNs       = "slow_threshold_ns"
 	WaitsVarStackEnabled          = "stack_enabled"
 	WaitsVarStageAllowance        = "stage_allowance"
+	WaitsVarStageCpuMask          = "stage_cpu_mask"
+	WaitsVarStageCpus             = "stage_cpus"
 	WaitsVarStageShardMask        = "stage_shard_mask"
 	WaitsVarStageToldNs           = "stage_told_ns"
 	WaitsVarStageWindowNs         = "stage_window_ns"
@@ -127,7 +128,6 @@ type WaitsMapSpecs struct {
 	Records               *ebpf.MapSpec `ebpf:"records"`
 	StageBlocks           *ebpf.MapSpec `ebpf:"stage_blocks"`
 	StageClock            *ebpf.MapSpec `ebpf:"stage_clock"`
-	StageCpus             *ebpf.MapSpec `ebpf:"stage_cpus"`
 	StageLosses           *ebpf.MapSpec `ebpf:"stage_losses"`
 	StageSockets          *ebpf.MapSpec `ebpf:"stage_sockets"`
 	StageSocketsByAddress *ebpf.MapSpec `ebpf:"stage_sockets_by_address"`
@@ -158,6 +158,8 @@ type WaitsVariableSpecs struct {
 	SlowThresholdNs   *ebpf.VariableSpec `ebpf:"slow_threshold_ns"`
 	StackEnabled      *ebpf.VariableSpec `ebpf:"stack_enabled"`
 	StageAllowance    *ebpf.VariableSpec `ebpf:"stage_allowance"`
+	StageCpuMask      *ebpf.VariableSpec `ebpf:"stage_cpu_mask"`
+	StageCpus         *ebpf.VariableSpec `ebpf:"stage_cpus"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.VariableSpec `ebpf:"stage_told_ns"`
 	StageWindowNs     *ebpf.VariableSpec `ebpf:"stage_window_ns"`
@@ -194,7 +196,6 @@ type WaitsMaps struct {
 	Records               *ebpf.Map `ebpf:"records"`
 	StageBlocks           *ebpf.Map `ebpf:"stage_blocks"`
 	StageClock            *ebpf.Map `ebpf:"stage_clock"`
-	StageCpus             *ebpf.Map `ebpf:"stage_cpus"`
 	StageLosses           *ebpf.Map `ebpf:"stage_losses"`
 	StageSockets          *ebpf.Map `ebpf:"stage_sockets"`
 	StageSocketsByAddress *ebpf.Map `ebpf:"stage_sockets_by_address"`
@@ -213,7 +214,6 @@ func (m *WaitsMaps) Close() error {
 		m.Records,
 		m.StageBlocks,
 		m.StageClock,
-		m.StageCpus,
 		m.StageLosses,
 		m.StageSockets,
 		m.StageSocketsByAddress,
@@ -245,6 +245,8 @@ type WaitsVariables struct {
 	SlowThresholdNs   *ebpf.Variable `ebpf:"slow_threshold_ns"`
 	StackEnabled      *ebpf.Variable `ebpf:"stack_enabled"`
 	StageAllowance    *ebpf.Variable `ebpf:"stage_allowance"`
+	StageCpuMask      *ebpf.Variable `ebpf:"stage_cpu_mask"`
+	StageCpus         *ebpf.Variable `ebpf:"stage_cpus"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.Variable `ebpf:"stage_told_ns"`
 	StageWindowNs     *ebpf.Variable `ebpf:"stage_window_ns"`

@@ -319,13 +319,13 @@ enum stage_loss {
 /* What came on a CPU beyond its allowance, since the start. A packet that is not timed misses all stages between two
  * places. */
 struct stage_untimed {
-	__u64 netfilter[3]; /* by direction */
 	__u64 received;	    /* STAGE_NIC_TO_TCP, STAGE_IP */
 	__u64 read;	    /* STAGE_TCP_TO_APP */
 	__u64 offered;	    /* STAGE_SOCKET */
 	__u64 queued;	    /* STAGE_IP */
 	__u64 driven;	    /* STAGE_QDISC, STAGE_DRIVER */
 	__u64 waited;	    /* STAGE_WAIT, of readers */
+	__u64 netfilter[3]; /* by direction */
 };
 
 enum task_flags {

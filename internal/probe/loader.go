@@ -127,7 +127,7 @@ func (l *loader) load(c capability, h hook) (*served, error) {
 	inlineConstants(spec)
 	shared := map[string]*ebpf.Map{}
 	for name, m := range spec.Maps {
-		if strings.HasPrefix(name, ".") {
+		if strings.HasPrefix(name, ".") && name != stageCPUs {
 			continue // constants are each object's own
 		}
 		if shared[name], err = l.sharedMap(m, h.byAddress, c.name == sharedCapability); err != nil {
@@ -162,8 +162,11 @@ func dropUnusedMaps(spec *ebpf.CollectionSpec) {
 		}
 	}
 	maps.DeleteFunc(spec.Maps, func(name string, _ *ebpf.MapSpec) bool {
-		return !used[name] && !strings.HasPrefix(name, ".") // constants
+		return !used[name] && (!strings.HasPrefix(name, ".") || name == stageCPUs) // others are constants
 	})
+	if spec.Maps[stageCPUs] == nil {
+		delete(spec.Variables, "stage_cpus")
+	}
 }
 
 func (l *loader) setConstants(spec *ebpf.CollectionSpec, byAddress bool, own ...map[string]any) error {
@@ -187,6 +190,10 @@ func (l *loader) setConstants(spec *ebpf.CollectionSpec, byAddress bool, own ...
 // sharedMap gives the one map of this name that all objects share, made with the size that it needs here. Of
 // what only parts use that are not in a shared program, it makes the smallest.
 func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress, inParts bool) (*ebpf.Map, error) {
+	if spec.Name == stageCPUs {
+		roomForCPUs(spec)
+		return l.makeMap(spec)
+	}
 	if inParts && spec.MaxEntries > 0 && spec.Type != ebpf.RingBuf && l.shared(spec.Name) == nil {
 		spec.MaxEntries = 1
 		return l.makeMap(spec)
@@ -208,8 +215,6 @@ func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress, inParts bool) (*ebpf.M
 		}
 	case "scratch", "datagram_scratch":
 		spec.MaxEntries = cpus * 2
-	case "stage_cpus":
-		spec.MaxEntries = cpus
 	case "stage_blocks":
 		spec.MaxEntries = stageEntries(possible)
 	case "conns_by_socket", "stage_sockets_by_address":

@@ -35,7 +35,6 @@ var keyedBy = map[string]string{
 	"stage_blocks":    "owner, direction and shard",
 	"stage_losses":    "direction, stage and reason",
 	"stage_zero":      "nothing, a template",
-	"stage_cpus":      "CPU",
 	"wait_senders":    "nothing, places of sockets",
 	"stage_sockets":   "socket",
 

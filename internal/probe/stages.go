@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"math/bits"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -101,7 +103,8 @@ func stageEntries(cpus int) uint32 {
 // stageTable reads the times that the kernel counted, and keeps what the kernel needs for that.
 type stageTable struct {
 	blocks, losses *ebpf.Map
-	cpus           *ebpf.Map // nil: nothing that comes in packets is served
+	cpus           *ebpf.Memory // nil: nothing that comes in packets is served
+	cpuSize        int64        // of what each has there
 	clock          *stageClock
 	stamps         int // socket for whose sake the kernel stamps packets as they arrive
 	last           map[wire.StageKey]*seenBlock
@@ -119,7 +122,7 @@ type seenBlock struct {
 // newStageTable makes ready what the programs need; nil where no stage is served.
 func newStageTable(l *loader) (*stageTable, error) {
 	t := &stageTable{
-		blocks: l.shared("stage_blocks"), losses: l.shared("stage_losses"), cpus: l.shared("stage_cpus"),
+		blocks: l.shared("stage_blocks"), losses: l.shared("stage_losses"),
 		stamps: -1, last: map[wire.StageKey]*seenBlock{},
 	}
 	if t.blocks == nil {
@@ -132,6 +135,13 @@ func newStageTable(l *loader) (*stageTable, error) {
 				return nil, fmt.Errorf("make the overflow block: %w", err)
 			}
 		}
+	}
+	if m := l.shared(stageCPUs); m != nil {
+		var err error
+		if t.cpus, err = m.Memory(); err != nil {
+			return nil, err
+		}
+		t.cpuSize = int64(m.ValueSize() / (stageCPUMask() + 1))
 	}
 	if m := l.shared("stage_clock"); m != nil {
 		t.clock = &stageClock{write: func(offset uint64) error { return m.Put(uint32(0), offset) }}
@@ -323,23 +333,29 @@ func (t *stageTable) readLosses(losses *wire.StageLosses) error {
 	return t.readUntimed(losses)
 }
 
-// stageCPU is what a value of stage_cpus begins with.
-type stageCPU struct{ wire.StageUntimed }
+// stageCPUs is the data of the kernel half with what is under way on each CPU (stage_cpus of bpf/stage_cpu.h).
+const stageCPUs = ".data.cpus"
 
-// UnmarshalBinary leaves out the rest of struct stage_cpu, which is of the kernel half alone.
-func (c *stageCPU) UnmarshalBinary(value []byte) error {
-	_, err := binary.Decode(value, binary.NativeEndian, &c.StageUntimed)
-	return err
+// roomForCPUs enlarges these data, which the object has for one CPU.
+func roomForCPUs(spec *ebpf.MapSpec) {
+	spec.ValueSize *= stageCPUMask() + 1
+	spec.Contents = nil               // zeroes
+	spec.Key, spec.Value = nil, nil   // types of one CPU's
+	spec.Flags |= unix.BPF_F_MMAPABLE // it begins where a page does, so that what is aligned there is
 }
+
+// stageCPUMask is one less than the power of two that there may be CPUs, or more.
+func stageCPUMask() uint32 { return 1<<bits.Len(uint(ebpf.MustPossibleCPU()-1)) - 1 }
 
 // readUntimed adds what was beyond the rate to all stages that a packet then misses.
 func (t *stageTable) readUntimed(losses *wire.StageLosses) error {
 	if t.cpus == nil {
 		return nil
 	}
-	for cpu := range t.cpus.MaxEntries() {
-		var n stageCPU
-		if err := t.cpus.Lookup(cpu, &n); err != nil {
+	for cpu := range int64(stageCPUMask() + 1) {
+		var n wire.StageUntimed // what it begins with
+		begin := io.NewSectionReader(t.cpus, cpu*t.cpuSize, wire.StageUntimedSize)
+		if err := binary.Read(begin, binary.NativeEndian, &n); err != nil {
 			return err
 		}
 		received, sent := &losses[wire.DirectionReceive], &losses[wire.DirectionTransmit]

@@ -458,13 +458,13 @@ const StageToldSize = 16
 // StageUntimed is struct stage_untimed of bpf/wire.h.
 type StageUntimed struct {
 	_         structs.HostLayout
-	Netfilter [3]uint64
 	Received  uint64
 	Read      uint64
 	Offered   uint64
 	Queued    uint64
 	Driven    uint64
 	Waited    uint64
+	Netfilter [3]uint64
 }
 
 // StageUntimedSize is the size of struct stage_untimed in the kernel, in bytes.
