@@ -5,7 +5,6 @@ package kerneltest
 import (
 	"net/netip"
 	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -122,30 +121,36 @@ func TestAnAnswerThatWaitsToGoOutIsToldWithItsTrace(t *testing.T) {
 	o.assertAll(calls, int64(len(told)), "each answer waited: %v", told)
 }
 
-// A device on top of another has a queue of its own, and the other one's driver.
-func TestTheQueueOfADeviceOnTopOfAnotherIsMeasured(t *testing.T) {
-	n := newNetwork(t)
-	for _, end := range []*namespace{n.client, n.server} {
-		complaint, err := exec.Command("ip", "-n", end.name, "link", "add", "link", "eth0", "name", "top0", "type", "vlan", "id", "5").CombinedOutput()
-		if err != nil {
-			lacks(t, "this kernel has no VLANs: %s", complaint)
+// addDevicesOnTop gives both ends a VLAN, else a tunnel, top0, and addresses there.
+func (n *network) addDevicesOnTop() (client, server netip.Addr) {
+	n.client.t.Helper()
+	for end, peer := range map[*namespace]*namespace{n.client: n.server, n.server: n.client} {
+		if exec.Command("ip", "-n", end.name, "link", "add", "link", "eth0", "name", "top0", "type", "vlan", "id", "5").Run() != nil {
+			end.ip("link", "add", "top0", "type", "vxlan", "id", "5", "dev", "eth0", "dstport", "4789", "remote", peer.at4(0).Addr().String())
 		}
 		end.ip("link", "set", "top0", "up")
 	}
-	client, server := netip.MustParseAddr("10.78.0.1"), netip.MustParseAddr("10.78.0.2")
+	client, server = netip.MustParseAddr("10.78.0.1"), netip.MustParseAddr("10.78.0.2")
 	n.client.ip("addr", "add", client.String()+"/24", "dev", "top0")
 	n.server.ip("addr", "add", server.String()+"/24", "dev", "top0")
-	n.client.run("tc", strings.Fields("qdisc add dev top0 root tbf rate 500kbit burst 1600 limit 30000")...)
+	return client, server
+}
+
+// A device on top of another has a queue of its own, and the other one's driver.
+func TestTheQueueOfADeviceOnTopOfAnotherIsMeasured(t *testing.T) {
+	n := newNetwork(t)
+	_, server := n.addDevicesOnTop()
+	n.client.queueAt("top0", "tbf rate 500kbit burst 1600 limit 30000")
 	p := n.connect(n.server.listen("tcp4", netip.AddrPortFrom(server, 7860)))
 	arrivals := stamped(t, p.server)
 	o := n.client.observeStages()
 	var w witness
 	for range 31 {
 		before := time.Now()
-		_, err := p.client.Write(make([]byte, 1400))
+		_, err := p.client.Write(make([]byte, 1300))
 		require.NoError(t, err)
 		written := time.Now()
-		at := arrivals.arrival(1400)
+		at := arrivals.arrival(1300)
 		w.add(at.Sub(written), at.Sub(before))
 	}
 	o.stop()

@@ -165,8 +165,13 @@ func TestALateReaderShowsInTCPToApp(t *testing.T) {
 // queue gives eth0 a queueing discipline; it skips the test where the kernel has none of that kind.
 func (n *namespace) queue(discipline string) {
 	n.t.Helper()
+	n.queueAt("eth0", discipline)
+}
+
+func (n *namespace) queueAt(device, discipline string) {
+	n.t.Helper()
 	need(n.t, "tc")
-	add := exec.Command("tc", strings.Fields("qdisc add dev eth0 root "+discipline)...)
+	add := exec.Command("tc", strings.Fields("qdisc add dev "+device+" root "+discipline)...)
 	var complaint strings.Builder
 	add.Stderr = &complaint
 	require.NoError(n.t, n.start(add))
