@@ -271,7 +271,7 @@ const defaultSlow = 100 * time.Millisecond
 //     frequent of the three events.
 //   - 50 events per second and kind are enough to see what is wrong and bound what a flood of drops costs.
 //   - 4096 captured bytes hold the head of nearly all requests, and 8 MiB of ring buffer some 2000 of them.
-//   - 20000 timed packets and calls a second are what 5000 small requests make at one end, and under half a percent of a CPU.
+//   - 5000 timed packets and calls a second are enough for a distribution in each interval, and about a tenth of a percent of a CPU.
 //   - The skipped interfaces are the host's ends of pods' links, as network plugins name them: there may be
 //     hundreds, each for as long as a pod lives, and the pods' own ends tell the same.
 //   - The join networks are the private ranges (RFC 1918, RFC 4193) and loopback: peers there are likely to
@@ -284,7 +284,7 @@ func createDefaultConfig() component.Config {
 		Resets:             EventsConfig{Enabled: true, Stack: true, EventsPerSecond: 50},
 		Retransmits:        EventsConfig{Enabled: true, EventsPerSecond: 50},
 		Flows:              FlowsConfig{Enabled: true, MaxPerOwner: 500, Max: 50000, NAT: NATConfig{NetworkNamespaces: []string{"self"}}},
-		Stages:             StagesConfig{Enabled: true, MaxPerSecond: 20000},
+		Stages:             StagesConfig{Enabled: true, MaxPerSecond: 5000},
 		DNS:                DNSConfig{Enabled: true, Timeout: 5 * time.Second, EventsPerSecond: 50},
 		Slow: SlowConfig{
 			Enabled: true, Read: defaultSlow, Write: defaultSlow, Stage: defaultSlow, Softirq: defaultSlow,

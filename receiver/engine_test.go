@@ -52,7 +52,7 @@ ring_buffer: {size: 1048576}
 			Retransmits: probe.Events{Enabled: true},
 			Payload:     probe.Payload{Enabled: true, CaptureBytes: 1024},
 			Stages:      true,
-			StageRate:   20000,
+			StageRate:   5000,
 			Datagrams:   probe.Datagrams{Flows: true, BySocket: true},
 			Slow: probe.Slow{
 				Read: 100 * time.Millisecond, Write: 100 * time.Millisecond, Stage: 100 * time.Millisecond,

@@ -60,7 +60,7 @@ func (c *Config) Validate() error {
 		p.add("dns::timeout", c.DNS.Timeout, "use %s to %s, such as 5s", minLookupTimeout, maxLookupTimeout)
 	}
 	if !(c.Stages.MaxPerSecond >= minTimedPerSecond) || math.IsInf(c.Stages.MaxPerSecond, 0) {
-		p.add("stages::max_per_second", c.Stages.MaxPerSecond, "use %d or more, such as 20000", minTimedPerSecond)
+		p.add("stages::max_per_second", c.Stages.MaxPerSecond, "use %d or more, such as 5000", minTimedPerSecond)
 	}
 	validateRate(&p, "dns::events_per_second", c.DNS.EventsPerSecond, "the metrics but no log records")
 	c.HTTP.validate(&p)

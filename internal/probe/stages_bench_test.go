@@ -46,8 +46,8 @@ func BenchmarkStages(b *testing.B) {
 		{name: "untraced", attach: func() (stop func()) { return func() {} }},
 		{name: "empty", attach: programsAtHooks(b, asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()})},
 		{name: "look", attach: stamped(b, programsAtHooks(b, lookAtRate(b)))},
-		{name: "stages", attach: stagePrograms(b, load, 20000)},
-		{name: "stages-at-4000", attach: stagePrograms(b, load, 4000)},
+		{name: "stages", attach: stagePrograms(b, load, 5000)},
+		{name: "stages-at-1000", attach: stagePrograms(b, load, 1000)},
 		{name: "stages-of-all", attach: stagePrograms(b, load, 0)},
 	}
 	for b.Loop() {
