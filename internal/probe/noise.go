@@ -25,9 +25,11 @@ var noiseReasons = map[string]string{
 	"SKB_DROP_REASON_TCP_OLD_SEQUENCE": "a copy of a segment that was received before",
 	"SKB_DROP_REASON_TCP_OFOMERGE":     "a copy of data that is queued already",
 	"SKB_DROP_REASON_TCP_OLD_ACK":      "an acknowledgment that a newer one overtook",
-	"SKB_DROP_REASON_TCP_RESET":        "an RST that was acted upon: reported as a reset",
-	"SKB_DROP_REASON_TCP_CLOSE":        "a segment for a socket that its owner closed: nobody is left to read it",
-	"SKB_DROP_REASON_OTHERHOST":        "a frame for another host, seen because the device is promiscuous",
+	// tcp_disordered_ack_check: no data, and before the next byte that is expected.
+	"SKB_DROP_REASON_TCP_RFC7323_PAWS_ACK": "an acknowledgment that newer data overtook",
+	"SKB_DROP_REASON_TCP_RESET":            "an RST that was acted upon: reported as a reset",
+	"SKB_DROP_REASON_TCP_CLOSE":            "a segment for a socket that its owner closed: nobody is left to read it",
+	"SKB_DROP_REASON_OTHERHOST":            "a frame for another host, seen because the device is promiscuous",
 }
 
 // noiseFunctions free packets without giving a reason, which before 5.17 all do, in the course of what they
