@@ -35,7 +35,8 @@ import (
 //
 //	go test -run xxx -bench Stages -benchtime 1000x ./internal/probe
 //
-// Of the measurements of 40 ms the best three quarters count, as what else runs only adds.
+// A round measures each for 40 ms. What counts is by how much one differs from the untraced of its round: of rounds in which
+// none took twice what is usual, as a machine that is taken away for a while adds any amount, the middle four fifths.
 func BenchmarkStages(b *testing.B) {
 	if err := checkPrivilege(); err != nil {
 		b.Skipf("needs the privilege to load programs: %v", err)
@@ -66,26 +67,42 @@ func BenchmarkStages(b *testing.B) {
 			modes[i].costs = append(modes[i].costs, float64(cpu)/float64(requests))
 		}
 	}
-	untraced, empty := modes[0].cost(), modes[1].cost()
+	untraced := slices.Sorted(slices.Values(modes[0].costs))
+	usual := untraced[len(untraced)/5]
+	var calm []int
+	for round := range untraced {
+		if !slices.ContainsFunc(modes, func(m *stageMode) bool { return m.costs[round] > 2*usual }) {
+			calm = append(calm, round)
+		}
+	}
+	require.NotEmpty(b, calm, "no round in which the machine was not taken away")
 	b.ReportMetric(0, "ns/op") // of a round of all
-	b.ReportMetric(untraced, "untraced-ns/request")
+	b.ReportMetric(float64(len(calm)), "rounds")
+	b.ReportMetric(usual, "untraced-ns/request")
+	empty := modes[1].adds(modes[0], calm)
 	for _, mode := range modes[1:] {
-		b.ReportMetric(mode.cost()-untraced, mode.name+"-ns/request")
-		b.ReportMetric((mode.cost()-untraced)/(empty-untraced), mode.name+"/empty")
+		adds := mode.adds(modes[0], calm)
+		b.ReportMetric(adds, mode.name+"-ns/request")
+		b.ReportMetric(adds/empty, mode.name+"/empty")
 	}
 }
 
 type stageMode struct {
 	name   string
 	attach func() (stop func())
-	costs  []float64
+	costs  []float64 // of each round
 }
 
-func (m *stageMode) cost() (mean float64) {
-	slices.Sort(m.costs)
-	best := m.costs[:max(1, len(m.costs)*3/4)]
-	for _, cost := range best {
-		mean += cost / float64(len(best))
+// adds is what a request costs more than in another mode.
+func (m *stageMode) adds(other *stageMode, rounds []int) (mean float64) {
+	var differences []float64
+	for _, round := range rounds {
+		differences = append(differences, m.costs[round]-other.costs[round])
+	}
+	slices.Sort(differences)
+	middle := differences[len(differences)/10 : len(differences)-len(differences)/10]
+	for _, difference := range middle {
+		mean += difference / float64(len(middle))
 	}
 	return mean
 }
