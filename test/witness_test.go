@@ -187,6 +187,5 @@ func tooLate(nstat ...map[string]int64) (segments int64) {
 }
 
 var late = map[string]string{
-	"TCP_RFC7323_PAWS": "TcpExtPAWSEstab", "TCP_RFC7323_PAWS_ACK": "TcpExtPAWSOldAck",
-	"TCP_RFC7323_TW_PAWS": "TcpExtPAWSTimewait",
+	"TCP_RFC7323_PAWS": "TcpExtPAWSEstab", "TCP_RFC7323_TW_PAWS": "TcpExtPAWSTimewait",
 }
