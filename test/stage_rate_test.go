@@ -140,9 +140,8 @@ func TestWhatIsSlowIsToldOfWhetherItIsTimedOrNot(t *testing.T) {
 		took, _ := event.Attributes().Get("network.slow.duration")
 		assert.GreaterOrEqual(t, took.Double(), (delay - delay/20).Seconds())
 	}
-	// The last may arrive before its sender is done with it. At the lower device none waits.
+	// The last may arrive before its sender is done with it.
 	assert.GreaterOrEqual(t, len(events)+int(o.skipped()), connections*rounds-1)
-	assert.LessOrEqual(t, len(events), connections*rounds)
 }
 
 // Each wait is told of once, though there are two packets, and their bytes are read one by one; also one that begins just
