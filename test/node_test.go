@@ -96,6 +96,12 @@ func (s *node) calls() map[call]int {
 
 func (s *node) url(path string) string { return "http://" + s.at.String() + path }
 
+// catchUp returns when the server has read whatever came before: it takes what is readable in turn.
+func (s *node) catchUp(from *namespace) {
+	s.t.Helper()
+	from.run("curl", "-sS", s.url("/last"))
+}
+
 var nodePaths = []string{"/a", "/b?secret=1", "/missing/c", "/nothing/d", "/broken/e", "/file/f", "/chunks/g", "/later/h", "/hints/i"}
 
 func (s *node) urls() (urls []string) {
@@ -157,6 +163,7 @@ func TestEachRequestOfWrkIsToldAndThoseItHangsUpOnAreSaidToBe(t *testing.T) {
 	server := startNode(t, n.server, n.server.at4(8080), "1")
 	o := observe(t, n.settings())
 	n.client.run("wrk", "-d", "1", "-c", strconv.Itoa(connections), "-t", "2", server.url("/a"))
+	server.catchUp(n.client)
 	o.stop()
 
 	log := server.calls()
