@@ -40,7 +40,7 @@ static __always_inline bool segment_known(struct stage_cpu *cpu, struct sock *sk
 	struct stage_turn *turn = &cpu->turn[DIRECTION_RECEIVE];
 	struct stage_looked *looked = looked_place(cpu, sk);
 	__u64 stamp = skb->tstamp;
-	if (!stage_spent(cpu) || looked->sk != sk || looked->hash != sk->__sk_common.skc_hash ||
+	if (!stage_spent(cpu) || looked->sk != sk || looked->mark != looked_mark(sk) ||
 	    LOOKED_UNIT(stamp) - looked->when >= looked_enough() || (turn->skb == skb && turn->timed) ||
 	    cpu->latest_stamp - stamp >= stage_late(SLOW_STAGE))
 		return false;
@@ -61,7 +61,7 @@ static __noinline int segment_came(struct stage_cpu *cpu, struct sock *sk, struc
 	struct stage_looked *looked = looked_place(cpu, sk);
 	__u64 since = conn->queued_ns < conn->heard_ns ? conn->queued_ns : conn->heard_ns;
 	looked->sk = sk;
-	looked->hash = sk->__sk_common.skc_hash;
+	looked->mark = looked_mark(sk);
 	looked->when = LOOKED_UNIT(skb->tstamp - (clock - since));
 	return 0;
 }

@@ -22,15 +22,15 @@ struct stage_turn {
 	__u64 timed;
 };
 
-/* A connection that was looked at lately (looked_at): another packet that comes soon need not ask for its state. That
- * of a socket which has its address and hash next would be of the same two ends. */
+/* A connection that was looked at lately (looked_at): another packet that comes soon need not ask for its state. */
 struct stage_looked {
 	struct sock *sk;
-	__u32 hash;
+	__u32 mark; /* looked_mark() */
 	__u32 when; /* LOOKED_UNIT of the clock that packets are stamped with */
 };
 
-#define LOOKED (1 << 8)
+/* 1600 bytes a CPU then, so that 2048 CPUs take no more than a map's value could have before 6.0: 4 MiB. */
+#define LOOKED (1 << 6)
 #define LOOKED_UNIT(ns) ((__u32)((ns) >> 10))
 
 /* A packet that is at the driver. It may be freed there, so whose it is has been read before. */
@@ -92,8 +92,15 @@ struct stage_cpu {
 
 _Static_assert(sizeof(struct stage_cpu) % 64 == 0, "CPUs take cache lines from each other");
 
-/* The first CPU's; behind it are the others', for which the loader makes room. Data, not a map's values: those are
- * looked up, which each program of a packet would do. */
+/* What they share, which is written rarely. */
+struct stage_all_cpus {
+	__u32 forgotten[LOOKED]; /* how often looked_at() was to ask again, by hash */
+};
+
+_Static_assert(sizeof(struct stage_all_cpus) <= sizeof(struct stage_cpu), "it takes the place of one");
+
+/* The first CPU's; behind it are the others', and what they share: the loader makes room. Data, not a map's values:
+ * those are looked up, which each program of a packet would do. */
 struct stage_cpu stage_cpus SEC(".data.cpus");
 /* Set by the loader: of how many there is room for, a power of two, less one. */
 volatile const __u32 stage_cpu_mask = 0;
@@ -113,23 +120,31 @@ static __always_inline struct stage_cpu *this_cpu(void)
 	return stage_cpu_of(bpf_get_smp_processor_id());
 }
 
-/* Where a connection is that was looked at on a CPU, or another one. */
+static __always_inline struct stage_all_cpus *all_cpus(void)
+{
+	void *first = &stage_cpus;
+	barrier_var(first);
+	return first + (stage_cpu_mask + 1) * sizeof(struct stage_cpu);
+}
+
+/* Where a connection is that was looked at on a CPU. */
 static __always_inline struct stage_looked *looked_place(struct stage_cpu *cpu, struct sock *sk)
 {
 	return &cpu->looked[sk->__sk_common.skc_hash % LOOKED];
 }
 
-/* It is to be looked at again, whatever CPU its next packet comes to: not before its reader is done. */
-static __noinline int look_again(struct sock *sk)
+/* What is noted of it besides its socket: that may be another connection's soon, or is to be looked at again. */
+static __always_inline __u32 looked_mark(struct sock *sk)
 {
-	if (!stage_allowance)
-		return 0;
-	for (__u32 number = 0; number <= stage_cpu_mask && number < MAX_CPUS; number++) {
-		struct stage_looked *looked = looked_place(stage_cpu_of(number), sk);
-		if (looked->sk == sk)
-			looked->sk = NULL;
-	}
-	return 0;
+	__u32 hash = sk->__sk_common.skc_hash;
+	return hash + all_cpus()->forgotten[hash % LOOKED];
+}
+
+/* It is to be looked at again, whatever CPU its next packet comes to: not before its reader is done. */
+static __always_inline void look_again(struct sock *sk)
+{
+	if (stage_allowance)
+		__sync_fetch_and_add(&all_cpus()->forgotten[sk->__sk_common.skc_hash % LOOKED], 1);
 }
 
 /* For what one program alone counts where no softirq comes on top of a task: before 6.2 a tracepoint cannot be

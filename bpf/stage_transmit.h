@@ -18,6 +18,9 @@ static __always_inline void note_followed(struct sock *sk, const bool typed, str
 /* A byte that is offered is followed until it is sent, or may be. */
 static __always_inline void offer(struct stage_cpu *cpu, struct sock *sk, const bool typed, bool again, __u64 *clock)
 {
+	/* It is not connected: what goes out with the SYN (MSG_FASTOPEN) has no number yet. */
+	if (READ(typed, sk, __sk_common.skc_state) == TCP_CLOSE)
+		return;
 	struct stage_socket *state = stage_socket_known(sk, typed);
 	if (!state) {
 		if (!stage_socket_in_scope(sk, typed))
@@ -136,14 +139,19 @@ static __always_inline void socket_sent(struct stage_block *block, const struct 
 	}
 	state->last_ns = 0;
 	state->next_ns = 0;
-	note_followed(sk, true, state);
+	/* Netfilter's user space may have passed it on, without the socket's lock: then it was sent before. That the
+	 * next read goes the longer way is no harm. */
+	if (!again)
+		note_followed(sk, true, state);
 }
 
 /* Is a neighbor being resolved in this very stack of calls? One second is longer than that takes; what is older was
  * left behind by a task that has moved to another CPU. */
 static __always_inline bool resolving(struct stage_cpu *cpu, __u64 now)
 {
-	return cpu->resolving && cpu->resolving_task == bpf_get_current_task() && now - cpu->resolving_ns < 1000000000;
+	if (cpu->resolving && now - cpu->resolving_ns >= 1000000000)
+		cpu->resolving = 0;
+	return cpu->resolving && cpu->resolving_task == bpf_get_current_task();
 }
 
 /* What comes to a second device has been to the first, maybe behind others that were sent later: the first one's driver

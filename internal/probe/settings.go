@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/ebpfnet/ebpfnetreceiver/internal/wire"
@@ -83,7 +84,7 @@ func (c Config) addLimits(constants map[string]any) {
 	if c.Exemplars {
 		constants["stage_told_ns"] = uint64(c.CollectionInterval)
 	}
-	constants["stage_cpu_mask"] = stageCPUMask()
+	constants["stage_cpu_mask"] = stageCPUMask(ebpf.MustPossibleCPU())
 	constants["programs_alone"] = boolean(kernelSince(6, 2))
 	if c.StageRate > 0 {
 		constants["stage_allowance"] = uint32(min(max(c.StageRate*stageWindow.Seconds(), 1), math.MaxUint32))

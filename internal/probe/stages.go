@@ -141,7 +141,7 @@ func newStageTable(l *loader) (*stageTable, error) {
 		if t.cpus, err = m.Memory(); err != nil {
 			return nil, err
 		}
-		t.cpuSize = int64(m.ValueSize() / (stageCPUMask() + 1))
+		t.cpuSize = int64(m.ValueSize() / stageCPURoom(ebpf.MustPossibleCPU()))
 	}
 	if m := l.shared("stage_clock"); m != nil {
 		t.clock = &stageClock{write: func(offset uint64) error { return m.Put(uint32(0), offset) }}
@@ -338,21 +338,24 @@ const stageCPUs = ".data.cpus"
 
 // roomForCPUs enlarges these data, which the object has for one CPU.
 func roomForCPUs(spec *ebpf.MapSpec) {
-	spec.ValueSize *= stageCPUMask() + 1
+	spec.ValueSize *= stageCPURoom(ebpf.MustPossibleCPU())
 	spec.Contents = nil               // zeroes
 	spec.Key, spec.Value = nil, nil   // types of one CPU's
 	spec.Flags |= unix.BPF_F_MMAPABLE // it begins where a page does, so that what is aligned there is
 }
 
 // stageCPUMask is one less than the power of two that there may be CPUs, or more.
-func stageCPUMask() uint32 { return 1<<bits.Len(uint(ebpf.MustPossibleCPU()-1)) - 1 }
+func stageCPUMask(possible int) uint32 { return 1<<bits.Len(uint(possible-1)) - 1 }
+
+// stageCPURoom is how often the place of a CPU is there: for all of them, and for what they share.
+func stageCPURoom(possible int) uint32 { return stageCPUMask(possible) + 2 }
 
 // readUntimed adds what was beyond the rate to all stages that a packet then misses.
 func (t *stageTable) readUntimed(losses *wire.StageLosses) error {
 	if t.cpus == nil {
 		return nil
 	}
-	for cpu := range int64(stageCPUMask() + 1) {
+	for cpu := range int64(ebpf.MustPossibleCPU()) {
 		var n wire.StageUntimed // what it begins with
 		begin := io.NewSectionReader(t.cpus, cpu*t.cpuSize, wire.StageUntimedSize)
 		if err := binary.Read(begin, binary.NativeEndian, &n); err != nil {

@@ -73,6 +73,13 @@ func TestStageMemoryIsBounded(t *testing.T) {
 	assert.GreaterOrEqual(t, stageOwners, 2*110, "pods of a node, and as many of the system's own owners")
 }
 
+// Before 6.0 a map's value was no larger than what kmalloc gives: KMALLOC_MAX_SIZE, 4 MiB.
+func TestWhatIsUnderWayOf2048CPUsFitsIntoOneValue(t *testing.T) {
+	spec, err := bpf.LoadShared()
+	require.NoError(t, err)
+	assert.LessOrEqual(t, spec.Maps[stageCPUs].ValueSize*stageCPURoom(2048), uint32(4<<20))
+}
+
 func TestTheClockIsFollowedAcrossSteps(t *testing.T) {
 	readings := [][2]int64{{100, 200}, {150, 260}, {140, 160}, {1000, 1100}, {1090, 1200}}
 	var written []uint64
