@@ -3,7 +3,8 @@
 # kernel, and holds what the kernels say about the probes against docs/kernels.md. All are tried even if one fails.
 # FOLDER is where binaries, reports and logs go. The Makefile says what the variables mean.
 #
-# test-kernels.sh FOLDER ARCH KERNEL is what it runs for each of them, when the binaries are there.
+# test-kernels.sh FOLDER PART ARCH KERNEL is what it runs for each of them, when the binaries are there: PART is probes or
+# end-to-end.
 set -u
 work=$1
 
@@ -12,28 +13,28 @@ for program in nginx h2load curl wrk ip nft tc ss nstat dig dnsmasq ipvsadm conn
 	programs="$programs -program $program"
 done
 
-# test_kernel ARCH KERNEL boots once for both tests. It shows a line as a test begins and one as it ends, and the whole
-# log if one fails. The lab's own time limit comes last, so that it can say what the guest's kernel said.
+# test_kernel PART ARCH KERNEL boots for one of both tests: so two processors are busy until nearly the end, though one
+# kernel takes twice as long as the other. It shows a line as a test begins and one as it ends, and the whole log if one
+# fails. The lab's own time limit comes last, so that it can say what the guest's kernel said.
 test_kernel() {
-	arch=$1 kernel=$2 select=$LABRUN
-	[ "$arch" = amd64 ] || select=$ARM64_RUN
-	log=$work/$kernel-$arch.log
+	part=$1 arch=$2 kernel=$3
+	log=$work/$kernel-$arch-$part.log
 	# Where it is installed; there is none for other architectures, and nothing but end-to-end tests wants it.
-	if [ -n "$select" ] && [ "$arch" = "$(go env GOHOSTARCH)" ] && command -v node >/dev/null; then
+	if [ "$part" = end-to-end ] && [ "$arch" = "$(go env GOHOSTARCH)" ] && command -v node >/dev/null; then
 		programs="$programs -program node"
 	fi
-	printf '\n=== kernel %s %s\n' "$kernel" "$arch"
+	printf '\n=== kernel %s %s: %s\n' "$kernel" "$arch" "$part"
 	# shellcheck disable=SC2086
 	if ! "$work/vm" -fetch -kernel "$kernel" -arch "$arch" -mirror "${DEBIAN_MIRROR:-}" $programs; then
 		return 1
 	fi
-	set --
-	if [ -n "$PROBERUN" ]; then
+	if [ "$part" = probes ]; then
 		set -- -env KERNEL_REPORT=/tmp/report.json -collect "/tmp/report.json:$work/report-$kernel-$arch.json" \
 			-- "$work/$arch/probe.test" -test.v -test.timeout 115m -test.run "$PROBERUN"
-	fi
-	if [ -n "$select" ]; then
-		set -- "$@" -- "$work/$arch/end-to-end.test" -test.v -test.timeout 115m -test.run "$select"
+	else
+		select=$LABRUN
+		[ "$arch" = amd64 ] || select=$ARM64_RUN
+		set -- -- "$work/$arch/end-to-end.test" -test.v -test.timeout 115m -test.run "$select"
 	fi
 	# shellcheck disable=SC2086
 	{
@@ -47,7 +48,7 @@ test_kernel() {
 }
 
 if [ $# -gt 1 ]; then
-	test_kernel "$2" "$3" || echo "$3/$2" >>"$work/failed"
+	test_kernel "$2" "$3" "$4" || echo "$4/$3/$2" >>"$work/failed"
 	exit
 fi
 
@@ -61,11 +62,15 @@ for arch in $ARCHES; do
 	CGO_ENABLED=0 GOARCH=$arch go test -c -o "$work/$arch/probe.test" ./internal/probe &&
 		CGO_ENABLED=0 GOARCH=$arch go test -c -o "$work/$arch/end-to-end.test" ./test || exit 1
 done
-for arch in $ARCHES; do
-	kernels=$KERNELS
-	[ "$arch" = amd64 ] || kernels=$ARM64_KERNELS
-	for kernel in $kernels; do
-		echo "$arch $kernel"
+for part in probes end-to-end; do
+	for arch in $ARCHES; do
+		kernels=$KERNELS select=$LABRUN
+		[ "$arch" = amd64 ] || kernels=$ARM64_KERNELS select=$ARM64_RUN
+		[ "$part" = end-to-end ] || select=$PROBERUN
+		[ -n "$select" ] || continue
+		for kernel in $kernels; do
+			echo "$part $arch $kernel"
+		done
 	done
 done | xargs -r -P "$JOBS" -L 1 "$0" "$work" || exit 1
 
