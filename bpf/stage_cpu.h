@@ -29,8 +29,9 @@ struct stage_looked {
 	__u32 when; /* LOOKED_UNIT of the clock that packets are stamped with */
 };
 
-/* 1600 bytes a CPU then, so that 2048 CPUs take no more than a map's value could have before 6.0: 4 MiB. */
-#define LOOKED (1 << 6)
+/* Set by the loader: how many of these each CPU has, a power of two. */
+volatile const __u32 stage_looked = 1;
+
 #define LOOKED_UNIT(ns) ((__u32)((ns) >> 10))
 
 /* A packet that is at the driver. It may be freed there, so whose it is has been read before. */
@@ -86,21 +87,19 @@ struct stage_cpu {
 	/* The call that a kretprobe, which has no arguments, is the return of. */
 	struct sk_buff *called_skb;
 	__u64 called_task;
-	__u64 called_direction;						 /* of called_skb */
-	struct stage_looked looked[LOOKED] __attribute__((aligned(64))); /* by hash */
-};
-
-_Static_assert(sizeof(struct stage_cpu) % 64 == 0, "CPUs take cache lines from each other");
+	__u64 called_direction; /* of called_skb */
+} __attribute__((aligned(64)));
 
 /* What they share, which is written rarely. */
+#define FORGOTTEN 64
 struct stage_all_cpus {
-	__u32 forgotten[LOOKED]; /* how often looked_at() was to ask again, by hash */
+	__u32 forgotten[FORGOTTEN]; /* how often looked_at() was to ask again, by hash */
 };
 
 _Static_assert(sizeof(struct stage_all_cpus) <= sizeof(struct stage_cpu), "it takes the place of one");
 
-/* The first CPU's; behind it are the others', and what they share: the loader makes room. Data, not a map's values:
- * those are looked up, which each program of a packet would do. */
+/* The first CPU's; behind each are its stage_looked, and behind the last what all share: the loader makes room. Data,
+ * not a map's values: those are looked up, which each program of a packet would do. */
 struct stage_cpu stage_cpus SEC(".data.cpus");
 /* Set by the loader: of how many there is room for, a power of two, less one. */
 volatile const __u32 stage_cpu_mask = 0;
@@ -108,11 +107,13 @@ volatile const __u32 stage_cpu_mask = 0;
 #define UNKNOWN (~0ULL)
 #define MAX_CPUS 8192 /* CONFIG_NR_CPUS of distributions */
 
+#define STAGE_CPU_SIZE (sizeof(struct stage_cpu) + stage_looked * sizeof(struct stage_looked))
+
 static __always_inline struct stage_cpu *stage_cpu_of(__u32 number)
 {
 	void *first = &stage_cpus;
 	barrier_var(first); /* for the compiler there is only one */
-	return first + (number & stage_cpu_mask) * sizeof(struct stage_cpu);
+	return first + (number & stage_cpu_mask) * STAGE_CPU_SIZE;
 }
 
 static __always_inline struct stage_cpu *this_cpu(void)
@@ -124,27 +125,28 @@ static __always_inline struct stage_all_cpus *all_cpus(void)
 {
 	void *first = &stage_cpus;
 	barrier_var(first);
-	return first + (stage_cpu_mask + 1) * sizeof(struct stage_cpu);
+	return first + (stage_cpu_mask + 1) * STAGE_CPU_SIZE;
 }
 
 /* Where a connection is that was looked at on a CPU. */
 static __always_inline struct stage_looked *looked_place(struct stage_cpu *cpu, struct sock *sk)
 {
-	return &cpu->looked[sk->__sk_common.skc_hash % LOOKED];
+	struct stage_looked *first = (void *)(cpu + 1);
+	return &first[sk->__sk_common.skc_hash & (stage_looked - 1)];
 }
 
 /* What is noted of it besides its socket: that may be another connection's soon, or is to be looked at again. */
 static __always_inline __u32 looked_mark(struct sock *sk)
 {
 	__u32 hash = sk->__sk_common.skc_hash;
-	return hash + all_cpus()->forgotten[hash % LOOKED];
+	return hash + all_cpus()->forgotten[hash % FORGOTTEN];
 }
 
 /* It is to be looked at again, whatever CPU its next packet comes to: not before its reader is done. */
 static __always_inline void look_again(struct sock *sk)
 {
 	if (stage_allowance)
-		__sync_fetch_and_add(&all_cpus()->forgotten[sk->__sk_common.skc_hash % LOOKED], 1);
+		__sync_fetch_and_add(&all_cpus()->forgotten[sk->__sk_common.skc_hash % FORGOTTEN], 1);
 }
 
 /* For what one program alone counts where no softirq comes on top of a task: before 6.2 a tracepoint cannot be

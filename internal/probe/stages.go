@@ -336,9 +336,10 @@ func (t *stageTable) readLosses(losses *wire.StageLosses) error {
 // stageCPUs is the data of the kernel half with what is under way on each CPU (stage_cpus of bpf/stage_cpu.h).
 const stageCPUs = ".data.cpus"
 
-// roomForCPUs enlarges these data, which the object has for one CPU.
-func roomForCPUs(spec *ebpf.MapSpec) {
-	spec.ValueSize *= stageCPURoom(ebpf.MustPossibleCPU())
+// roomForCPUs enlarges these data, which the object has for one CPU, with none of the connections that it was looked at
+// lately.
+func roomForCPUs(spec *ebpf.MapSpec, possible int, limited bool) {
+	spec.ValueSize = stageCPURoom(possible) * (spec.ValueSize + stageLookedSize*stageLooked(possible, limited))
 	spec.Contents = nil               // zeroes
 	spec.Key, spec.Value = nil, nil   // types of one CPU's
 	spec.Flags |= unix.BPF_F_MMAPABLE // it begins where a page does, so that what is aligned there is
@@ -349,6 +350,22 @@ func stageCPUMask(possible int) uint32 { return 1<<bits.Len(uint(possible-1)) - 
 
 // stageCPURoom is how often the place of a CPU is there: for all of them, and for what they share.
 func stageCPURoom(possible int) uint32 { return stageCPUMask(possible) + 2 }
+
+const (
+	stageLookedSize = 16      // struct stage_looked
+	stageCPUMost    = 1 << 10 // more than struct stage_cpu is
+	mapValueMost    = 4 << 20 // before 6.0: what kmalloc gives
+)
+
+// stageLooked is how many connections a CPU remembers that it has looked at. limited: a map's value is no larger than
+// mapValueMost.
+func stageLooked(possible int, limited bool) uint32 {
+	looked := uint32(256)
+	for limited && looked > 16 && stageCPURoom(possible)*(stageCPUMost+stageLookedSize*looked) > mapValueMost {
+		looked /= 2
+	}
+	return looked
+}
 
 // readUntimed adds what was beyond the rate to all stages that a packet then misses.
 func (t *stageTable) readUntimed(losses *wire.StageLosses) error {

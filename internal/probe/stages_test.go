@@ -73,11 +73,17 @@ func TestStageMemoryIsBounded(t *testing.T) {
 	assert.GreaterOrEqual(t, stageOwners, 2*110, "pods of a node, and as many of the system's own owners")
 }
 
-// Before 6.0 a map's value was no larger than what kmalloc gives: KMALLOC_MAX_SIZE, 4 MiB.
-func TestWhatIsUnderWayOf2048CPUsFitsIntoOneValue(t *testing.T) {
-	spec, err := bpf.LoadShared()
-	require.NoError(t, err)
-	assert.LessOrEqual(t, spec.Maps[stageCPUs].ValueSize*stageCPURoom(2048), uint32(4<<20))
+func TestWhatIsUnderWayOnEachCPUFitsIntoOneValueOfAMap(t *testing.T) {
+	for possible, looked := range map[int]uint32{1: 256, 512: 256, 513: 128, 1024: 128, 1025: 32, 4096: 16} {
+		spec, err := bpf.LoadShared()
+		require.NoError(t, err)
+		data := spec.Maps[stageCPUs]
+		assert.LessOrEqual(t, data.ValueSize, uint32(stageCPUMost))
+		roomForCPUs(data, possible, true)
+		assert.LessOrEqual(t, data.ValueSize, uint32(mapValueMost), "%d CPUs", possible)
+		assert.Equal(t, looked, stageLooked(possible, true), "%d CPUs", possible)
+		assert.EqualValues(t, 256, stageLooked(possible, false))
+	}
 }
 
 func TestTheClockIsFollowedAcrossSteps(t *testing.T) {
