@@ -336,8 +336,7 @@ func (t *stageTable) readLosses(losses *wire.StageLosses) error {
 // stageCPUs is the data of the kernel half with what is under way on each CPU (stage_cpus of bpf/stage_cpu.h).
 const stageCPUs = ".data.cpus"
 
-// roomForCPUs enlarges these data, which the object has for one CPU, with none of the connections that it was looked at
-// lately.
+// roomForCPUs enlarges these data: the object has one CPU's, and no room for the connections that it remembers.
 func roomForCPUs(spec *ebpf.MapSpec, possible int, limited bool) {
 	spec.ValueSize = stageCPURoom(possible) * (spec.ValueSize + stageLookedSize*stageLooked(possible, limited))
 	spec.Contents = nil               // zeroes
