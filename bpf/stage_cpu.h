@@ -113,7 +113,10 @@ static __always_inline struct stage_cpu *stage_cpu_of(__u32 number)
 {
 	void *first = &stage_cpus;
 	barrier_var(first); /* for the compiler there is only one */
-	return first + (number & stage_cpu_mask) * STAGE_CPU_SIZE;
+	/* Before 6.10 verifiers know no product but that of a number with a constant, in this order. */
+	__u64 distance = number & stage_cpu_mask;
+	asm("%0 *= %1" : "+r"(distance) : "r"(STAGE_CPU_SIZE));
+	return first + distance;
 }
 
 static __always_inline struct stage_cpu *this_cpu(void)
