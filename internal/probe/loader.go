@@ -125,6 +125,7 @@ func (l *loader) load(c capability, h hook) (*served, error) {
 		return nil, err
 	}
 	inlineConstants(spec)
+	spec.Variables = nil // the collection's keep their maps until the garbage is collected
 	shared := map[string]*ebpf.Map{}
 	for name, m := range spec.Maps {
 		if strings.HasPrefix(name, ".") && name != stageCPUs {
@@ -164,9 +165,6 @@ func dropUnusedMaps(spec *ebpf.CollectionSpec) {
 	maps.DeleteFunc(spec.Maps, func(name string, _ *ebpf.MapSpec) bool {
 		return !used[name] && (!strings.HasPrefix(name, ".") || name == stageCPUs) // others are constants
 	})
-	if spec.Maps[stageCPUs] == nil {
-		delete(spec.Variables, "stage_cpus")
-	}
 }
 
 func (l *loader) setConstants(spec *ebpf.CollectionSpec, byAddress bool, own ...map[string]any) error {

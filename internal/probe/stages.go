@@ -6,8 +6,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math/bits"
+	"os"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -103,8 +104,7 @@ func stageEntries(cpus int) uint32 {
 // stageTable reads the times that the kernel counted, and keeps what the kernel needs for that.
 type stageTable struct {
 	blocks, losses *ebpf.Map
-	cpus           *ebpf.Memory // nil: nothing that comes in packets is served
-	cpuSize        int64        // of what each has there
+	cpus           *cpuData // nil: nothing that comes in packets is served
 	clock          *stageClock
 	stamps         int // socket for whose sake the kernel stamps packets as they arrive
 	last           map[wire.StageKey]*seenBlock
@@ -136,13 +136,6 @@ func newStageTable(l *loader) (*stageTable, error) {
 			}
 		}
 	}
-	if m := l.shared(stageCPUs); m != nil {
-		var err error
-		if t.cpus, err = m.Memory(); err != nil {
-			return nil, err
-		}
-		t.cpuSize = int64(m.ValueSize() / stageCPURoom(ebpf.MustPossibleCPU()))
-	}
 	if m := l.shared("stage_clock"); m != nil {
 		t.clock = &stageClock{write: func(offset uint64) error { return m.Put(uint32(0), offset) }}
 		for range 64 {
@@ -152,6 +145,13 @@ func newStageTable(l *loader) (*stageTable, error) {
 		}
 		var err error
 		if t.stamps, err = stampArrivals(); err != nil {
+			return nil, err
+		}
+	}
+	if m := l.shared(stageCPUs); m != nil {
+		var err error
+		if t.cpus, err = mapCPUs(m); err != nil {
+			t.close()
 			return nil, err
 		}
 	}
@@ -176,9 +176,15 @@ func stampArrivals() (socket int, err error) {
 }
 
 func (t *stageTable) close() {
-	if t != nil && t.stamps >= 0 {
+	if t == nil {
+		return
+	}
+	if t.stamps >= 0 {
 		unix.Close(t.stamps)
 		t.stamps = -1
+	}
+	if t.cpus != nil {
+		t.cpus.close()
 	}
 }
 
@@ -366,15 +372,50 @@ func stageLooked(possible int, limited bool) uint32 {
 	return looked
 }
 
+// cpuData is the memory of stageCPUs, without a copy of it. It keeps the map until it is closed: ebpf.Memory would do so
+// until the garbage is collected.
+type cpuData struct {
+	mu    sync.Mutex
+	bytes []byte // nil: closed
+	size  int    // of what each CPU has there
+}
+
+func mapCPUs(m *ebpf.Map) (*cpuData, error) {
+	bytes, err := unix.Mmap(m.FD(), 0, int(m.ValueSize()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map %s: %w", stageCPUs, err)
+	}
+	return &cpuData{bytes: bytes, size: len(bytes) / int(stageCPURoom(ebpf.MustPossibleCPU()))}, nil
+}
+
+// untimed is what a CPU's data begin with.
+func (d *cpuData) untimed(cpu int) (n wire.StageUntimed, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.bytes == nil {
+		return n, os.ErrClosed
+	}
+	_, err = binary.Decode(d.bytes[cpu*d.size:], binary.NativeEndian, &n)
+	return n, err
+}
+
+func (d *cpuData) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.bytes != nil {
+		unix.Munmap(d.bytes)
+		d.bytes = nil
+	}
+}
+
 // readUntimed adds what was beyond the rate to all stages that a packet then misses.
 func (t *stageTable) readUntimed(losses *wire.StageLosses) error {
 	if t.cpus == nil {
 		return nil
 	}
-	for cpu := range int64(ebpf.MustPossibleCPU()) {
-		var n wire.StageUntimed // what it begins with
-		begin := io.NewSectionReader(t.cpus, cpu*t.cpuSize, wire.StageUntimedSize)
-		if err := binary.Read(begin, binary.NativeEndian, &n); err != nil {
+	for cpu := range ebpf.MustPossibleCPU() {
+		n, err := t.cpus.untimed(cpu)
+		if err != nil {
 			return err
 		}
 		received, sent := &losses[wire.DirectionReceive], &losses[wire.DirectionTransmit]
