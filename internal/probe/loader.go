@@ -125,7 +125,8 @@ func (l *loader) load(c capability, h hook) (*served, error) {
 		return nil, err
 	}
 	inlineConstants(spec)
-	spec.Variables = nil // the collection's keep their maps until the garbage is collected
+	// The collection's variables keep their maps until the garbage is collected. Constants are taken from there.
+	maps.DeleteFunc(spec.Variables, func(_ string, v *ebpf.VariableSpec) bool { return v.SectionName != constantSection })
 	shared := map[string]*ebpf.Map{}
 	for name, m := range spec.Maps {
 		if strings.HasPrefix(name, ".") && name != stageCPUs {
