@@ -343,8 +343,8 @@ func (t *stageTable) readLosses(losses *wire.StageLosses) error {
 const stageCPUs = ".data.cpus"
 
 // roomForCPUs enlarges these data: the object has one CPU's, and no room for the connections that it remembers.
-func roomForCPUs(spec *ebpf.MapSpec, possible int, limited bool) {
-	spec.ValueSize = stageCPURoom(possible) * (spec.ValueSize + stageLookedSize*stageLooked(possible, limited))
+func roomForCPUs(spec *ebpf.MapSpec, possible int, looked uint32) {
+	spec.ValueSize = stageCPURoom(possible) * (spec.ValueSize + stageLookedSize*looked)
 	spec.Contents = nil               // zeroes
 	spec.Key, spec.Value = nil, nil   // types of one CPU's
 	spec.Flags |= unix.BPF_F_MMAPABLE // it begins where a page does, so that what is aligned there is
@@ -361,6 +361,9 @@ const (
 	stageCPUMost    = 1 << 10 // more than struct stage_cpu is
 	mapValueMost    = 4 << 20 // before 6.0: what kmalloc gives
 )
+
+// stageLookedHere is stageLooked on this machine: the programs and their data must agree on it.
+func stageLookedHere() uint32 { return stageLooked(ebpf.MustPossibleCPU(), !kernelSince(6, 0)) }
 
 // stageLooked is how many connections a CPU remembers that it has looked at. limited: a map's value is no larger than
 // mapValueMost.
@@ -393,7 +396,7 @@ func (d *cpuData) untimed(cpu int) (n wire.StageUntimed, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.bytes == nil {
-		return n, os.ErrClosed
+		return n, fmt.Errorf("read %s: %w", stageCPUs, os.ErrClosed)
 	}
 	_, err = binary.Decode(d.bytes[cpu*d.size:], binary.NativeEndian, &n)
 	return n, err

@@ -79,7 +79,7 @@ func TestWhatIsUnderWayOnEachCPUFitsIntoOneValueOfAMap(t *testing.T) {
 		require.NoError(t, err)
 		data := spec.Maps[stageCPUs]
 		assert.LessOrEqual(t, data.ValueSize, uint32(stageCPUMost))
-		roomForCPUs(data, possible, true)
+		roomForCPUs(data, possible, stageLooked(possible, true))
 		assert.LessOrEqual(t, data.ValueSize, uint32(mapValueMost), "%d CPUs", possible)
 		assert.Equal(t, looked, stageLooked(possible, true), "%d CPUs", possible)
 		assert.EqualValues(t, 256, stageLooked(possible, false))
