@@ -80,7 +80,8 @@ func randomFunction(random *rand.Rand, name string) asm.Instructions {
 			size := []asm.Size{asm.Byte, asm.Half, asm.Word, asm.DWord}[random.Intn(4)]
 			some = asm.Instructions{address(src, uint32(random.Intn(2)*4)), asm.LoadMem(dst, src, int16(random.Intn(2)*4), size)}
 		case 4:
-			if some = (asm.Instructions{asm.FnKtimeGetNs.Call()}); name == "main" && random.Intn(2) == 0 {
+			function := []asm.BuiltinFunc{asm.FnKtimeGetNs, asm.FnMapUpdateElem}[random.Intn(2)]
+			if some = (asm.Instructions{function.Call()}); name == "main" && random.Intn(2) == 0 {
 				some[0] = asm.Call.Label("function")
 			}
 		case 5:
@@ -216,7 +217,9 @@ func (m *machine) run(of asm.Instructions, index int, arguments [6]uint64) (resu
 			for i := range 6 {
 				r[i] = m.leftover(asm.Register(i))
 			}
-			m.told = append(m.told, given[1:]...)
+			if instruction.IsFunctionCall() || asm.BuiltinFunc(instruction.Constant) == asm.FnMapUpdateElem {
+				m.told = append(m.told, given[1:]...)
+			}
 			if instruction.IsFunctionCall() {
 				if r[0], ok = m.run(of, functions[instruction.Reference()], given); !ok {
 					return 0, false

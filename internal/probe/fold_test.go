@@ -200,7 +200,7 @@ func TestKnownJumpsAreDecided(t *testing.T) {
 
 func TestProgramsAreFolded(t *testing.T) {
 	never := by(2, asm.JNE.Imm(asm.R1, 1, "")) // with the number 1
-	call, byDistance := asm.FnKtimeGetNs.Call(), asm.Call.Label("f")
+	call, byDistance := asm.FnMapUpdateElem.Call(), asm.Call.Label("f")
 	byDistance.Constant = 1
 	for name, test := range map[string]struct{ of, want asm.Instructions }{
 		"a number that all ways agree on": {
@@ -298,6 +298,10 @@ func TestProgramsAreFolded(t *testing.T) {
 			want: asm.Instructions{
 				number(asm.R1, 1), call, asm.Add.Imm(asm.R0, 6), asm.Add.Reg(asm.R0, asm.R1), asm.Return(),
 			},
+		},
+		"what calls do not take": {
+			of:   asm.Instructions{number(asm.R1, 1), asm.FnKtimeGetNs.Call(), asm.Return()},
+			want: asm.Instructions{asm.FnKtimeGetNs.Call(), asm.Return()},
 		},
 		"functions": {
 			of: asm.Instructions{

@@ -4,6 +4,7 @@ package probe
 
 import (
 	"math"
+	"slices"
 
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
@@ -242,6 +243,9 @@ func setOf(registers ...asm.Register) (set registerSet) {
 
 func (s registerSet) has(register asm.Register) bool { return s&setOf(register) != 0 }
 
+// withoutArguments are those of the kernel's functions for programs that take none, and are called for every packet.
+var withoutArguments = []asm.BuiltinFunc{asm.FnGetSmpProcessorId, asm.FnJiffies64, asm.FnKtimeGetNs}
+
 // effects are the registers that an instruction may read, and those that may hold something else afterwards. What it
 // writes only in some cases counts as read too: what was there may be there still.
 func effects(instruction *asm.Instruction) (reads, writes registerSet) {
@@ -265,6 +269,9 @@ func effects(instruction *asm.Instruction) (reads, writes registerSet) {
 	case op.JumpOp() == asm.Exit:
 		return setOf(asm.R0), 0
 	case op.JumpOp() == asm.Call:
+		if instruction.IsBuiltinCall() && slices.Contains(withoutArguments, asm.BuiltinFunc(instruction.Constant)) {
+			return 0, arguments | setOf(asm.R0)
+		}
 		return arguments, arguments | setOf(asm.R0)
 	case op.IsDWordLoad():
 		return 0, dst
