@@ -83,7 +83,7 @@ static __always_inline void netfilter_leave(struct sk_buff *skb, __u32 direction
 	if (direction > DIRECTION_RECEIVE)
 		return;
 	struct in_netfilter *netfilter = &cpu->netfilter[direction];
-	if (stage_allowance && cpu->turn[direction].skb == skb && !cpu->turn[direction].timed)
+	if (stage_allowance && cpu->turn[direction] == skb)
 		return;
 	if (cpu->filtered[direction] == skb && netfilter->since_ns == UNKNOWN)
 		return;

@@ -51,7 +51,6 @@ const (
 	NetfilterVarStageAllowance        = "stage_allowance"
 	NetfilterVarStageCpuMask          = "stage_cpu_mask"
 	NetfilterVarStageCpus             = "stage_cpus"
-	NetfilterVarStageLooked           = "stage_looked"
 	NetfilterVarStageShardMask        = "stage_shard_mask"
 	NetfilterVarStageToldNs           = "stage_told_ns"
 	NetfilterVarStageWindowNs         = "stage_window_ns"
@@ -149,7 +148,6 @@ type NetfilterVariableSpecs struct {
 	StageAllowance    *ebpf.VariableSpec `ebpf:"stage_allowance"`
 	StageCpuMask      *ebpf.VariableSpec `ebpf:"stage_cpu_mask"`
 	StageCpus         *ebpf.VariableSpec `ebpf:"stage_cpus"`
-	StageLooked       *ebpf.VariableSpec `ebpf:"stage_looked"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.VariableSpec `ebpf:"stage_told_ns"`
 	StageWindowNs     *ebpf.VariableSpec `ebpf:"stage_window_ns"`
@@ -232,7 +230,6 @@ type NetfilterVariables struct {
 	StageAllowance    *ebpf.Variable `ebpf:"stage_allowance"`
 	StageCpuMask      *ebpf.Variable `ebpf:"stage_cpu_mask"`
 	StageCpus         *ebpf.Variable `ebpf:"stage_cpus"`
-	StageLooked       *ebpf.Variable `ebpf:"stage_looked"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.Variable `ebpf:"stage_told_ns"`
 	StageWindowNs     *ebpf.Variable `ebpf:"stage_window_ns"`

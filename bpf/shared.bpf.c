@@ -37,14 +37,12 @@ static __always_inline __u32 looked_enough(void)
  */
 static __always_inline bool segment_known(struct stage_cpu *cpu, struct sock *sk, struct sk_buff *skb)
 {
-	struct stage_turn *turn = &cpu->turn[DIRECTION_RECEIVE];
-	struct stage_looked *looked = looked_place(cpu, sk);
+	struct stage_looked *looked = looked_place(sk, true);
 	__u64 stamp = skb->tstamp;
-	if (!stage_spent(cpu) || looked->sk != sk || looked->mark != looked_mark(sk) ||
-	    LOOKED_UNIT(stamp) - looked->when >= looked_enough() || (turn->skb == skb && turn->timed) ||
-	    cpu->latest_stamp - stamp >= stage_late(SLOW_STAGE))
+	if (!stage_spent(cpu) || looked->sk != sk || LOOKED_UNIT(stamp) - looked->when >= looked_enough() ||
+	    cpu->turn[DIRECTION_RECEIVE] == TIMED(skb) || cpu->latest_stamp - stamp >= stage_late(SLOW_STAGE))
 		return false;
-	turn->skb = NULL;
+	cpu->turn[DIRECTION_RECEIVE] = NULL;
 	netfilter_share(cpu, skb, DIRECTION_RECEIVE);
 	stage_untimed(&cpu->untimed.received);
 	return true;
@@ -54,15 +52,18 @@ static __noinline int segment_came(struct stage_cpu *cpu, struct sock *sk, struc
 {
 	__u64 clock = 0;
 	struct conn *conn = conn_lookup(sk, true);
+	reader_looks(sk, true);
 	bool timed = !with_stages_receive || stage_segment(cpu, sk, skb, conn, &clock);
 	if (!with_times_received || !conn || !segment_arrived(sk, skb, conn, &clock, timed) || !stage_allowance ||
 	    !skb->tstamp)
 		return 0;
-	struct stage_looked *looked = looked_place(cpu, sk);
+	struct stage_looked *looked = looked_place(sk, true);
 	__u64 since = conn->queued_ns < conn->heard_ns ? conn->queued_ns : conn->heard_ns;
-	looked->sk = sk;
-	looked->mark = looked_mark(sk);
+	looked->plain = sk->__sk_common.skc_hash;
+	if (!reader_is_done(cpu, sk, conn))
+		looked->plain = ~looked->plain;
 	looked->when = LOOKED_UNIT(skb->tstamp - (clock - since));
+	looked->sk = sk;
 	return 0;
 }
 
@@ -75,14 +76,18 @@ int BPF_PROG(on_tcp_probe, struct sock *sk, struct sk_buff *skb)
 	return 0;
 }
 
-static __noinline int was_read(void *ctx, struct sock *sk, struct conn *conn, struct stage_cpu *cpu)
+static __noinline int was_read(void *ctx, struct sock *sk, struct stage_cpu *cpu)
 {
+	struct conn *conn = conn_lookup(sk, true);
 	enum taken taken = stage_taken(cpu, sk, ASKING_STAGES);
-	cpu->plain = NULL;
 	if (with_stages_receive)
 		stage_was_read(cpu, sk, conn, taken);
 	if (with_waits_read)
 		wait_was_read(ctx, sk, conn, cpu, taken);
+	if (with_stages_receive && with_waits_read && conn && reader_is_done(cpu, sk, conn))
+		reader_knows(sk);
+	else
+		reader_looks(sk, true);
 	return 0;
 }
 
@@ -90,9 +95,8 @@ SEC("tp_btf/tcp_rcv_space_adjust")
 int BPF_PROG(on_space_adjust, struct sock *sk)
 {
 	struct stage_cpu *cpu = this_cpu();
-	struct conn *conn = conn_lookup(sk, true);
-	if (!with_stages_receive || !with_waits_read || unlikely(!read_untimed(cpu, sk, conn)))
-		was_read(ctx, sk, conn, cpu);
+	if (!with_stages_receive || !with_waits_read || unlikely(!read_untimed(cpu, sk)))
+		was_read(ctx, sk, cpu);
 	return 0;
 }
 
@@ -107,16 +111,25 @@ int BPF_PROG(on_start_xmit, struct sk_buff *skb, struct net_device *device)
 	return 0;
 }
 
-SEC("tp_btf/tcp_sendmsg_locked")
-int BPF_PROG(on_sendmsg, struct sock *sk, struct msghdr *msg, struct sk_buff *tail, int size_goal)
+static __noinline int was_offered(unsigned long long *ctx)
 {
+	struct sock *sk = (void *)ctx[0];
+	struct msghdr *msg = (void *)ctx[1];
 	__u64 clock = 0;
 	if (with_waits_write)
-		wait_offered(ctx, sk, msg, tail, size_goal, &clock);
+		wait_offered(ctx, sk, msg, (void *)ctx[2], ctx[3], &clock);
 	if (with_payload)
 		send_started(sk, false, &clock, true);
 	if (with_stages_socket)
 		offered(sk, true, true, !(msg->msg_flags & MSG_DONTWAIT), &clock);
+	return 0;
+}
+
+SEC("tp_btf/tcp_sendmsg_locked")
+int BPF_PROG(on_sendmsg, struct sock *sk)
+{
+	if (with_payload || !with_stages_socket || !with_waits_write || send_is_full(sk) || !offered_untimed(sk))
+		was_offered(ctx);
 	return 0;
 }
 

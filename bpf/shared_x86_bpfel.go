@@ -69,7 +69,6 @@ const (
 	SharedVarStageAllowance        = "stage_allowance"
 	SharedVarStageCpuMask          = "stage_cpu_mask"
 	SharedVarStageCpus             = "stage_cpus"
-	SharedVarStageLooked           = "stage_looked"
 	SharedVarStageShardMask        = "stage_shard_mask"
 	SharedVarStageToldNs           = "stage_told_ns"
 	SharedVarStageWindowNs         = "stage_window_ns"
@@ -194,7 +193,6 @@ type SharedVariableSpecs struct {
 	StageAllowance     *ebpf.VariableSpec `ebpf:"stage_allowance"`
 	StageCpuMask       *ebpf.VariableSpec `ebpf:"stage_cpu_mask"`
 	StageCpus          *ebpf.VariableSpec `ebpf:"stage_cpus"`
-	StageLooked        *ebpf.VariableSpec `ebpf:"stage_looked"`
 	StageShardMask     *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
 	StageToldNs        *ebpf.VariableSpec `ebpf:"stage_told_ns"`
 	StageWindowNs      *ebpf.VariableSpec `ebpf:"stage_window_ns"`
@@ -308,7 +306,6 @@ type SharedVariables struct {
 	StageAllowance     *ebpf.Variable `ebpf:"stage_allowance"`
 	StageCpuMask       *ebpf.Variable `ebpf:"stage_cpu_mask"`
 	StageCpus          *ebpf.Variable `ebpf:"stage_cpus"`
-	StageLooked        *ebpf.Variable `ebpf:"stage_looked"`
 	StageShardMask     *ebpf.Variable `ebpf:"stage_shard_mask"`
 	StageToldNs        *ebpf.Variable `ebpf:"stage_told_ns"`
 	StageWindowNs      *ebpf.Variable `ebpf:"stage_window_ns"`

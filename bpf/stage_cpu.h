@@ -16,21 +16,21 @@ volatile const __u32 programs_alone = 0;
 volatile const __u64 stage_window_ticks = 0;
 volatile const __u64 stage_window_ns = 0;
 
-/* The packet that was last decided on: whether it is timed where it is met again. */
-struct stage_turn {
-	struct sk_buff *skb;
-	__u64 timed;
-};
+/* A packet, and in the bit that addresses do not have whether it is timed. */
+#define TIMED(skb) ((void *)(skb) + 1)
 
-/* A connection that was looked at lately (looked_at): another packet that comes soon need not ask for its state. */
+/* A connection that was looked at lately (looked_at): for another packet that comes soon, and for its reader, its state
+ * need not be asked for. Written while its socket is locked, but for what another with the same place writes: that may
+ * stand beside it. */
 struct stage_looked {
 	struct sock *sk;
-	__u32 mark; /* looked_mark() */
-	__u32 when; /* LOOKED_UNIT of the clock that packets are stamped with */
+	__u32 when;  /* LOOKED_UNIT of the clock that packets are stamped with */
+	__u32 plain; /* its socket's hash: its state tells its reader nothing (reader_is_done), else another number */
 };
 
-/* Set by the loader: how many of these each CPU has, a power of two. */
-volatile const __u32 stage_looked = 1;
+/* How many of these there are, by their sockets' hash; and their size: the loader makes room. */
+#define STAGE_LOOKED (1 << 14)
+_Static_assert(sizeof(struct stage_looked) == 16, "stageLookedSize of internal/probe/stages.go");
 
 #define LOOKED_UNIT(ns) ((__u32)((ns) >> 10))
 
@@ -53,31 +53,36 @@ struct in_netfilter {
 	struct stage_key key;
 };
 
+/* Who asks what was taken: each has a program of its own where they do not share one. */
+enum asking {
+	ASKING_STAGES,
+	ASKING_WAITS,
+};
+
 /* What is under way on a CPU: the last packet at each of these places. What is needed of a packet that is not timed is
- * in as few cache lines as it can be: of all, on the way out, on the way in. */
+ * first, in as few cache lines as it can be, where an instruction names it in one byte. */
 struct stage_cpu {
-	struct stage_untimed untimed;
-	__u32 resolving;    /* the address of a neighbor has become known, and what has waited for it is sent */
-	__u32 senders;	    /* some have waited for room, on whatever CPU (waits.h) */
-	__u64 allowance;    /* what is left of this window's */
-	__u64 window_ticks; /* when it began */
+	__u64 spent_until;  /* where nothing is left of this window's, when it ends, in ticks */
 	__u64 latest_ns;    /* before it ends it is not later than this */
 	__u64 latest_stamp; /* the same by the clock that packets are stamped with; 0: nobody says */
-	/* What is known of a socket need not be asked by the next program that meets it: that it is in scope, and that
-	 * nothing that it offered is followed. */
-	struct sock *plain;	     /* since its last read; until it is sent on */
-	struct sock *sender;	     /* since a call offered something; until the next packet goes out */
-	struct stage_turn turn[3];   /* by direction */
-	struct sk_buff *queued;	     /* handed to its device, and timed */
-	__u64 sent_ns;		     /* of the packet that goes out, where it is not timed: when TCP sent it; 0: ask */
+	__u32 resolving;    /* the address of a neighbor has become known, and what has waited for it is sent */
+	__u32 senders;	    /* some have waited for room, on whatever CPU (waits.h) */
+	/* Since a call offered something; until the next packet goes out. What is known of a socket need not be asked
+	 * by the next program that meets it: that it is in scope, and that nothing that it offered is followed. */
+	struct sock *sender;
+	void *turn[3];		     /* what was last decided on, or TIMED(): for where it is met again; by direction */
 	struct sk_buff *filtered[3]; /* in netfilter's hooks, or behind them; by direction */
 	struct sk_buff *received;    /* given to the network stack */
-	struct sk_buff *copied[2];   /* what was last read, of whatever socket; by who asks: enum asking */
-	__u64 copied_timed;	     /* and counted */
-	struct sk_buff *stacked;     /* at a device that has given it to another, and is not done with it */
-	struct sock *burst;	     /* whose burst was taken for one without its state */
-	__u64 burst_ns;		     /* and TCP's send time of that */
+	void *copied[2];	     /* what was last read, of whatever socket, or TIMED(); by who asks: enum asking */
+	__u64 sent_ns;		     /* of the packet that goes out, where it is not timed: when TCP sent it; 0: ask */
+	struct sk_buff *queued;	     /* handed to its device, and timed */
+	struct stage_untimed untimed;
+	struct sock *burst; /* whose burst was taken for one without its state */
+	__u64 burst_ns;	    /* and TCP's send time of that */
 	struct at_driver driver;
+	__u64 allowance;	 /* what is left of this window's */
+	__u64 window_ticks;	 /* when it began */
+	struct sk_buff *stacked; /* at a device that has given it to another, and is not done with it */
 	__u64 received_ns;
 	__u64 queued_length;
 	__u64 queued_ns;
@@ -90,16 +95,10 @@ struct stage_cpu {
 	__u64 called_direction; /* of called_skb */
 } __attribute__((aligned(64)));
 
-/* What they share, which is written rarely. */
-#define FORGOTTEN 64
-struct stage_all_cpus {
-	__u32 forgotten[FORGOTTEN]; /* how often looked_at() was to ask again, by hash */
-};
+_Static_assert(__builtin_offsetof(struct stage_cpu, untimed) == 128, "stageUntimedAt of internal/probe/stages.go");
 
-_Static_assert(sizeof(struct stage_all_cpus) <= sizeof(struct stage_cpu), "it takes the place of one");
-
-/* The first CPU's; behind each are its stage_looked, and behind the last what all share: the loader makes room. Data,
- * not a map's values: those are looked up, which each program of a packet would do. */
+/* The first CPU's; behind the last one's is what is known of connections: the loader makes room. Data, not a map's
+ * values: those are looked up, which each program of a packet would do. */
 struct stage_cpu stage_cpus SEC(".data.cpus");
 /* Set by the loader: of how many there is room for, a power of two, less one. */
 volatile const __u32 stage_cpu_mask = 0;
@@ -107,16 +106,11 @@ volatile const __u32 stage_cpu_mask = 0;
 #define UNKNOWN (~0ULL)
 #define MAX_CPUS 8192 /* CONFIG_NR_CPUS of distributions */
 
-#define STAGE_CPU_SIZE (sizeof(struct stage_cpu) + stage_looked * sizeof(struct stage_looked))
-
 static __always_inline struct stage_cpu *stage_cpu_of(__u32 number)
 {
-	void *first = &stage_cpus;
+	struct stage_cpu *first = &stage_cpus;
 	barrier_var(first); /* for the compiler there is only one */
-	/* Before 6.10 verifiers know no product but that of a number with a constant, in this order. */
-	__u64 distance = number & stage_cpu_mask;
-	asm("%0 *= %1" : "+r"(distance) : "r"(STAGE_CPU_SIZE));
-	return first + distance;
+	return &first[number & stage_cpu_mask];
 }
 
 static __always_inline struct stage_cpu *this_cpu(void)
@@ -124,32 +118,43 @@ static __always_inline struct stage_cpu *this_cpu(void)
 	return stage_cpu_of(bpf_get_smp_processor_id());
 }
 
-static __always_inline struct stage_all_cpus *all_cpus(void)
+/* Where a connection is that was looked at. */
+static __always_inline struct stage_looked *looked_place(struct sock *sk, const bool typed)
 {
-	void *first = &stage_cpus;
+	struct stage_cpu *first = &stage_cpus;
 	barrier_var(first);
-	return first + (stage_cpu_mask + 1) * STAGE_CPU_SIZE;
+	struct stage_looked *looked = (void *)&first[stage_cpu_mask + 1];
+	return &looked[READ(typed, sk, __sk_common.skc_hash) & (STAGE_LOOKED - 1)];
 }
 
-/* Where a connection is that was looked at on a CPU. */
-static __always_inline struct stage_looked *looked_place(struct stage_cpu *cpu, struct sock *sk)
-{
-	struct stage_looked *first = (void *)(cpu + 1);
-	return &first[sk->__sk_common.skc_hash & (stage_looked - 1)];
-}
-
-/* What is noted of it besides its socket: that may be another connection's soon, or is to be looked at again. */
-static __always_inline __u32 looked_mark(struct sock *sk)
-{
-	__u32 hash = sk->__sk_common.skc_hash;
-	return hash + all_cpus()->forgotten[hash % FORGOTTEN];
-}
-
-/* It is to be looked at again, whatever CPU its next packet comes to: not before its reader is done. */
+/* Its next packet is to be looked at. */
 static __always_inline void look_again(struct sock *sk)
 {
-	if (stage_allowance)
-		__sync_fetch_and_add(&all_cpus()->forgotten[sk->__sk_common.skc_hash % FORGOTTEN], 1);
+	struct stage_looked *looked = looked_place(sk, true);
+	if (looked->sk == sk)
+		looked->sk = NULL;
+}
+
+/* Its reader is to look at its state. */
+static __always_inline void reader_looks(struct sock *sk, const bool typed)
+{
+	struct stage_looked *looked = looked_place(sk, typed);
+	if (looked->sk == sk)
+		looked->plain = ~READ(typed, sk, __sk_common.skc_hash);
+}
+
+/* Is there nothing in it for those who read from it and send on it? */
+static __always_inline bool is_plain(struct stage_looked *looked, struct sock *sk)
+{
+	return looked->sk == sk && looked->plain == sk->__sk_common.skc_hash;
+}
+
+/* Its reader need not, until something changes. */
+static __always_inline void reader_knows(struct sock *sk)
+{
+	struct stage_looked *looked = looked_place(sk, true);
+	if (looked->sk == sk)
+		looked->plain = sk->__sk_common.skc_hash;
 }
 
 /* For what one program alone counts where no softirq comes on top of a task: before 6.2 a tracepoint cannot be
@@ -179,7 +184,7 @@ static __always_inline bool stage_allowed(struct stage_cpu *cpu)
 	barrier();
 	if (!left) {
 		__u64 ticks = bpf_jiffies64();
-		if (ticks - cpu->window_ticks < stage_window_ticks)
+		if (ticks < cpu->spent_until)
 			return false;
 		/* Before the window begins: an interrupt that finds it begun goes by this. */
 		__u32 zero = 0;
@@ -190,14 +195,17 @@ static __always_inline bool stage_allowed(struct stage_cpu *cpu)
 		cpu->window_ticks = ticks;
 		left = stage_allowance;
 	}
-	cpu->allowance = left - 1;
+	left--;
+	if (!left)
+		cpu->spent_until = cpu->window_ticks + stage_window_ticks;
+	cpu->allowance = left;
 	return true;
 }
 
 /* Nothing is left of this window's. */
 static __always_inline bool stage_spent(struct stage_cpu *cpu)
 {
-	return stage_allowance && !cpu->allowance && bpf_jiffies64() - cpu->window_ticks < stage_window_ticks;
+	return stage_allowance && bpf_jiffies64() < cpu->spent_until;
 }
 
 /* What came this long before the window's end, or earlier, may be slow, or its stamp cannot be: of it more is asked. */
@@ -209,8 +217,7 @@ static __always_inline __u64 stage_late(const __u32 what)
 
 static __always_inline void stage_decided(struct stage_cpu *cpu, __u32 direction, struct sk_buff *skb, bool timed)
 {
-	cpu->turn[direction].skb = skb;
-	cpu->turn[direction].timed = timed;
+	cpu->turn[direction] = timed ? TIMED(skb) : skb;
 }
 
 /* Decides on a packet that comes to the first of a direction's programs, and is in scope. */
@@ -229,8 +236,10 @@ static __always_inline bool stage_timed(struct stage_cpu *cpu, __u32 direction, 
 {
 	if (!stage_allowance)
 		return true;
-	if (cpu->turn[direction].skb == skb)
-		return cpu->turn[direction].timed;
+	if (cpu->turn[direction] == skb)
+		return false;
+	if (cpu->turn[direction] == TIMED(skb))
+		return true;
 	return stage_decide(cpu, direction, skb);
 }
 
@@ -239,7 +248,7 @@ static __always_inline bool stage_timed(struct stage_cpu *cpu, __u32 direction, 
 static __always_inline bool stage_timed_last(struct stage_cpu *cpu, __u32 direction, struct sk_buff *skb)
 {
 	bool timed = stage_timed(cpu, direction, skb);
-	cpu->turn[direction].skb = NULL;
+	cpu->turn[direction] = NULL;
 	return timed;
 }
 

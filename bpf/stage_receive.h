@@ -106,7 +106,8 @@ static __noinline int stage_copied(struct stage_cpu *cpu, struct sk_buff *skb)
 	struct sock *sk = skb->sk;
 	if (!socket_is_full(sk) || !socket_is_tcp(sk, true) || !stage_socket_in_scope(sk, true) || !stage_allowed(cpu))
 		return 0;
-	cpu->copied_timed = 1;
+	cpu->copied[ASKING_STAGES] = TIMED(skb);
+	cpu->copied[ASKING_WAITS] = TIMED(skb);
 	stage_owner_of_socket(&key, sk);
 	__u64 now = bpf_ktime_get_ns();
 	__u64 since = since_arrival(skb, now, STAGE_TCP_TO_APP);
@@ -123,12 +124,6 @@ enum taken {
 	TAKEN_COPIED,
 	TAKEN_TIMED, /* copied, and counted */
 	TAKEN_LOST,  /* copied, and counted or not: its thread has lost the CPU meanwhile. Or it begins to splice. */
-};
-
-/* Who asks what was taken: each has a program of its own where they do not share one. */
-enum asking {
-	ASKING_STAGES,
-	ASKING_WAITS,
 };
 
 /* Of what somebody takes he who copies has a part, or all, of the first packet in the queue; who splices may have, too.
@@ -149,11 +144,12 @@ static __noinline int stage_took_first(struct sock *sk)
 /* What is copied from is in its queue until this is over: at first place, unless it is only peeked at. */
 static __always_inline enum taken stage_taken(struct stage_cpu *cpu, struct sock *sk, const enum asking asking)
 {
-	struct sk_buff *copied = cpu->copied[asking];
+	__u64 copy = (__u64)cpu->copied[asking];
+	struct sk_buff *copied = (void *)(copy & ~1ULL);
 	if (!copied || (copied != sk->sk_receive_queue.next && BPF_CORE_READ(copied, sk) != sk))
 		return stage_allowance && stage_took_first(sk) ? TAKEN_LOST : TAKEN_UNCOPIED;
 	cpu->copied[asking] = NULL;
-	return cpu->copied_timed ? TAKEN_TIMED : TAKEN_COPIED;
+	return copy & 1 ? TAKEN_TIMED : TAKEN_COPIED;
 }
 
 /* `conn`: of this socket, NULL where it has none. */

@@ -11,8 +11,11 @@ static __always_inline void note_followed(struct sock *sk, const bool typed, str
 {
 	struct conn *conn = conn_lookup(sk, typed);
 	bool followed = state->offered_ns;
-	if (conn && conn->followed != followed)
-		conn->followed = followed;
+	if (!conn || conn->followed == followed)
+		return;
+	conn->followed = followed;
+	if (followed)
+		reader_looks(sk, typed);
 }
 
 /* A byte that is offered is followed until it is sent, or may be. */
@@ -72,17 +75,26 @@ static __noinline int offer_typed(struct stage_cpu *cpu, struct sock *sk, bool a
 	return 0;
 }
 
+/* Of what is not timed on a connection that is known: most beyond the rate. True: it is counted, as offered() would. */
+static __always_inline bool offered_untimed(struct sock *sk)
+{
+	struct stage_cpu *cpu = this_cpu();
+	if (!stage_spent(cpu) || !is_plain(looked_place(sk, true), sk))
+		return false;
+	cpu->sender = sk;
+	stage_untimed_alone(&cpu->untimed.offered);
+	return true;
+}
+
 /* The application offers bytes to TCP. One at a time is followed until it is sent. `again`: it may be the same call
  * that goes on. `alone`: at the tracepoint (stage_untimed_alone). */
 static __always_inline void offered(struct sock *sk, const bool typed, const bool alone, bool again, __u64 *clock)
 {
 	struct stage_cpu *cpu = this_cpu();
-	bool plain = cpu->plain == sk;
-	cpu->plain = NULL;
 	cpu->sender = NULL;
-	struct stage_socket *state = NULL;
 	if (alone && likely(stage_spent(cpu))) {
-		if (likely(plain || ((state = stage_socket_known(sk, typed)) && !state->offered_ns))) {
+		struct stage_socket *state = stage_socket_known(sk, typed);
+		if (likely(state && !state->offered_ns)) {
 			cpu->sender = sk;
 			stage_untimed_alone(&cpu->untimed.offered);
 			return;
@@ -341,8 +353,7 @@ static __noinline int packet_to_driver(struct stage_cpu *cpu, struct sk_buff *sk
 {
 	/* What was in scope when it came to its device, and is not timed, is not asked about again. One that came on
 	 * another CPU may have this address by now: then one too many is left out. */
-	struct stage_turn *turn = &cpu->turn[DIRECTION_TRANSMIT];
-	bool decided = stage_allowance && turn->skb == skb && !turn->timed;
+	bool decided = stage_allowance && cpu->turn[DIRECTION_TRANSMIT] == skb;
 	if (!decided && !device_in_scope(device))
 		return 0;
 	bool stacked = cpu->driver.skb && cpu->driver.device != device;
@@ -372,10 +383,9 @@ static __always_inline void stage_to_driver(struct sk_buff *skb, struct net_devi
 {
 	struct stage_cpu *cpu = this_cpu();
 	/* Straight from where it was decided that it is not timed, and it is not late. */
-	struct stage_turn *turn = &cpu->turn[DIRECTION_TRANSMIT];
-	if (likely(stage_spent(cpu) && turn->skb == skb && !turn->timed && !cpu->driver.skb &&
+	if (likely(stage_spent(cpu) && cpu->turn[DIRECTION_TRANSMIT] == skb && !cpu->driver.skb &&
 		   cpu->latest_ns - cpu->sent_ns < stage_late(SLOW_STAGE))) {
-		turn->skb = NULL;
+		cpu->turn[DIRECTION_TRANSMIT] = NULL;
 		cpu->driver.skb = skb;
 		cpu->driver.device = device;
 		cpu->driver.since_ns = 0;

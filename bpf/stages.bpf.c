@@ -61,7 +61,6 @@ int BPF_PROG(stage_copy, struct sk_buff *skb)
 	struct stage_cpu *cpu = this_cpu();
 	cpu->copied[ASKING_STAGES] = skb;
 	cpu->copied[ASKING_WAITS] = skb;
-	cpu->copied_timed = 0;
 	if (unlikely(!stage_spent(cpu)))
 		stage_copied(cpu, skb);
 	return 0;
@@ -120,8 +119,8 @@ static __noinline int packet_came(struct stage_cpu *cpu, struct sk_buff *skb)
 	}
 	bool here = device_in_scope(skb->dev);
 	if (!here || !stage_packet_in_scope(skb)) {
-		if (cpu->turn[DIRECTION_TRANSMIT].skb == skb)
-			cpu->turn[DIRECTION_TRANSMIT].skb = NULL;
+		if (cpu->turn[DIRECTION_TRANSMIT] == skb || cpu->turn[DIRECTION_TRANSMIT] == TIMED(skb))
+			cpu->turn[DIRECTION_TRANSMIT] = NULL;
 		if (here)
 			cpu->filtered[DIRECTION_TRANSMIT] = NULL;
 		return 0;

@@ -60,7 +60,6 @@ const (
 	StagesVarStageAllowance        = "stage_allowance"
 	StagesVarStageCpuMask          = "stage_cpu_mask"
 	StagesVarStageCpus             = "stage_cpus"
-	StagesVarStageLooked           = "stage_looked"
 	StagesVarStageShardMask        = "stage_shard_mask"
 	StagesVarStageToldNs           = "stage_told_ns"
 	StagesVarStageWindowNs         = "stage_window_ns"
@@ -167,7 +166,6 @@ type StagesVariableSpecs struct {
 	StageAllowance    *ebpf.VariableSpec `ebpf:"stage_allowance"`
 	StageCpuMask      *ebpf.VariableSpec `ebpf:"stage_cpu_mask"`
 	StageCpus         *ebpf.VariableSpec `ebpf:"stage_cpus"`
-	StageLooked       *ebpf.VariableSpec `ebpf:"stage_looked"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.VariableSpec `ebpf:"stage_told_ns"`
 	StageWindowNs     *ebpf.VariableSpec `ebpf:"stage_window_ns"`
@@ -250,7 +248,6 @@ type StagesVariables struct {
 	StageAllowance    *ebpf.Variable `ebpf:"stage_allowance"`
 	StageCpuMask      *ebpf.Variable `ebpf:"stage_cpu_mask"`
 	StageCpus         *ebpf.Variable `ebpf:"stage_cpus"`
-	StageLooked       *ebpf.Variable `ebpf:"stage_looked"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.Variable `ebpf:"stage_told_ns"`
 	StageWindowNs     *ebpf.Variable `ebpf:"stage_window_ns"`

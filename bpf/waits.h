@@ -106,25 +106,6 @@ static __always_inline void wait_was_read(void *ctx, struct sock *sk, struct con
 	}
 }
 
-/* A reader takes all that there is, which was not timed and did not wait for long: most beyond the rate. True: it is
- * counted, as stage_was_read() and wait_was_read() would. */
-static __always_inline bool read_untimed(struct stage_cpu *cpu, struct sock *sk, struct conn *conn)
-{
-	struct sk_buff *first = sk->sk_receive_queue.next;
-	if (!stage_spent(cpu) || cpu->copied[ASKING_STAGES] != first || cpu->copied_timed || !conn || conn->unread ||
-	    conn->spliced || conn->left || conn->followed || conn->window_ns[WINDOW_OF(DIRECTION_RECEIVE)] ||
-	    !conn->queued_ns || !probed(sk) || cpu->latest_stamp - first->tstamp >= stage_late(SLOW_READ))
-		return false;
-	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp || !tp->rcv_wnd || tp->rcv_nxt != tp->copied_seq)
-		return false;
-	cpu->copied[ASKING_STAGES] = NULL;
-	cpu->plain = sk;
-	stage_untimed(&cpu->untimed.read);
-	stage_untimed(&cpu->untimed.waited);
-	return true;
-}
-
 /* The sequence number of the next byte that the application writes, or of the first of as many as it has just written;
  * 0: not known. What another thread writes at the same time may be in between. */
 static __always_inline __u32 next_written(struct sock *sk, int written)
@@ -155,11 +136,44 @@ static __always_inline __u8 *wait_place(struct senders *senders, struct sock *sk
 	return &senders->waited[distance * 0x9e3779b97f4a7c15 >> 53]; /* 2^64 divided by the golden ratio */
 }
 
-static __always_inline bool has_waited(struct stage_cpu *cpu, struct sock *sk)
+static __noinline bool sender_has_waited(struct sock *sk)
 {
 	__u32 zero = 0;
-	struct senders *senders = unlikely(cpu->senders) ? bpf_map_lookup_elem(&wait_senders, &zero) : NULL;
+	struct senders *senders = bpf_map_lookup_elem(&wait_senders, &zero);
 	return senders && *wait_place(senders, sk);
+}
+
+static __always_inline bool has_waited(struct stage_cpu *cpu, struct sock *sk)
+{
+	return unlikely(cpu->senders) && sender_has_waited(sk);
+}
+
+/* Where the next read takes all that there is, and is not late, nothing but counting is left to do for it, nor for what
+ * is sent next. */
+static __always_inline bool reader_is_done(struct stage_cpu *cpu, struct sock *sk, struct conn *conn)
+{
+	return !has_waited(cpu, sk) && conn->unread != UNREAD && !conn->spliced && !conn->left && !conn->followed &&
+	       !conn->window_ns[WINDOW_OF(DIRECTION_RECEIVE)] && conn->queued_ns;
+}
+
+/* A reader takes all that there is, which was not timed and did not wait for long: most beyond the rate. True: it is
+ * counted, as stage_was_read() and wait_was_read() would. */
+static __always_inline bool read_untimed(struct stage_cpu *cpu, struct sock *sk)
+{
+	struct sk_buff *first = sk->sk_receive_queue.next;
+	struct stage_looked *looked = looked_place(sk, true);
+	/* Its window has been closed for no longer than data have been there. */
+	const __u64 reads = stage_late(SLOW_READ), windows = stage_late(SLOW_WINDOW),
+		    late = reads < windows ? reads : windows;
+	if (cpu->copied[ASKING_STAGES] != first || !is_plain(looked, sk) || !probed(sk) ||
+	    LOOKED_UNIT(cpu->latest_stamp) - looked->when >= LOOKED_UNIT(late))
+		return false;
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp || tp->rcv_nxt != tp->copied_seq)
+		return false;
+	cpu->copied[ASKING_STAGES] = NULL;
+	stage_untimed(&cpu->untimed.read_all);
+	return true;
 }
 
 /* The connection of a sender, if it may be waiting for room. */
@@ -183,6 +197,7 @@ static __always_inline struct conn *wait_sender_begins(struct sock *sk)
 		for (__u32 number = 0; number <= stage_cpu_mask && number < MAX_CPUS; number++)
 			stage_cpu_of(number)->senders = 1;
 	}
+	reader_looks(sk, true);
 	return conn_lookup(sk, true);
 }
 
@@ -221,12 +236,18 @@ static __noinline int wait_at_segment(void *ctx, struct sock *sk, bool full, boo
 	return 0;
 }
 
+/* What needs a new segment waits for room. */
+static __always_inline bool send_is_full(struct sock *sk)
+{
+	return unlikely(sk->sk_wmem_queued >= sk->sk_sndbuf);
+}
+
 /* A call that sends, and may wait for room, is about to fill a segment, `tail` or a new one: what needs a new one waits
  * while the socket is full. It comes here again when there is room (6.16, as offered() of stage_transmit.h). */
 static __always_inline void wait_offered(void *ctx, struct sock *sk, struct msghdr *msg, struct sk_buff *tail,
 					 int size_goal, __u64 *clock)
 {
-	if (unlikely(sk->sk_wmem_queued >= sk->sk_sndbuf))
+	if (send_is_full(sk))
 		wait_at_segment(ctx, sk, true,
 				!(msg->msg_flags & MSG_DONTWAIT) && (!tail || size_goal <= (int)tail->len), clock);
 	else if (unlikely(has_waited(this_cpu(), sk)))

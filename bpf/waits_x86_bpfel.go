@@ -57,7 +57,6 @@ const (
 	WaitsVarStageAllowance        = "stage_allowance"
 	WaitsVarStageCpuMask          = "stage_cpu_mask"
 	WaitsVarStageCpus             = "stage_cpus"
-	WaitsVarStageLooked           = "stage_looked"
 	WaitsVarStageShardMask        = "stage_shard_mask"
 	WaitsVarStageToldNs           = "stage_told_ns"
 	WaitsVarStageWindowNs         = "stage_window_ns"
@@ -161,7 +160,6 @@ type WaitsVariableSpecs struct {
 	StageAllowance    *ebpf.VariableSpec `ebpf:"stage_allowance"`
 	StageCpuMask      *ebpf.VariableSpec `ebpf:"stage_cpu_mask"`
 	StageCpus         *ebpf.VariableSpec `ebpf:"stage_cpus"`
-	StageLooked       *ebpf.VariableSpec `ebpf:"stage_looked"`
 	StageShardMask    *ebpf.VariableSpec `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.VariableSpec `ebpf:"stage_told_ns"`
 	StageWindowNs     *ebpf.VariableSpec `ebpf:"stage_window_ns"`
@@ -249,7 +247,6 @@ type WaitsVariables struct {
 	StageAllowance    *ebpf.Variable `ebpf:"stage_allowance"`
 	StageCpuMask      *ebpf.Variable `ebpf:"stage_cpu_mask"`
 	StageCpus         *ebpf.Variable `ebpf:"stage_cpus"`
-	StageLooked       *ebpf.Variable `ebpf:"stage_looked"`
 	StageShardMask    *ebpf.Variable `ebpf:"stage_shard_mask"`
 	StageToldNs       *ebpf.Variable `ebpf:"stage_told_ns"`
 	StageWindowNs     *ebpf.Variable `ebpf:"stage_window_ns"`

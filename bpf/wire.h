@@ -325,6 +325,7 @@ struct stage_untimed {
 	__u64 queued;	    /* STAGE_IP */
 	__u64 driven;	    /* STAGE_QDISC, STAGE_DRIVER */
 	__u64 waited;	    /* STAGE_WAIT, of readers */
+	__u64 read_all;	    /* STAGE_TCP_TO_APP and STAGE_WAIT: all that there was */
 	__u64 netfilter[3]; /* by direction */
 };
 

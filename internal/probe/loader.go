@@ -190,7 +190,7 @@ func (l *loader) setConstants(spec *ebpf.CollectionSpec, byAddress bool, own ...
 // what only parts use that are not in a shared program, it makes the smallest.
 func (l *loader) sharedMap(spec *ebpf.MapSpec, byAddress, inParts bool) (*ebpf.Map, error) {
 	if spec.Name == stageCPUs {
-		roomForCPUs(spec, ebpf.MustPossibleCPU(), stageLookedHere())
+		roomForCPUs(spec, ebpf.MustPossibleCPU())
 		return l.makeMap(spec)
 	}
 	if inParts && spec.MaxEntries > 0 && spec.Type != ebpf.RingBuf && l.shared(spec.Name) == nil {

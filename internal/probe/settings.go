@@ -85,7 +85,6 @@ func (c Config) addLimits(constants map[string]any) {
 		constants["stage_told_ns"] = uint64(c.CollectionInterval)
 	}
 	constants["stage_cpu_mask"] = stageCPUMask(ebpf.MustPossibleCPU())
-	constants["stage_looked"] = stageLookedHere()
 	constants["programs_alone"] = boolean(kernelSince(6, 2))
 	if c.StageRate > 0 {
 		constants["stage_allowance"] = uint32(min(max(c.StageRate*stageWindow.Seconds(), 1), math.MaxUint32))

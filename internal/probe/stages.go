@@ -342,9 +342,9 @@ func (t *stageTable) readLosses(losses *wire.StageLosses) error {
 // stageCPUs is the data of the kernel half with what is under way on each CPU (stage_cpus of bpf/stage_cpu.h).
 const stageCPUs = ".data.cpus"
 
-// roomForCPUs enlarges these data: the object has one CPU's, and no room for the connections that it remembers.
-func roomForCPUs(spec *ebpf.MapSpec, possible int, looked uint32) {
-	spec.ValueSize = stageCPURoom(possible) * (spec.ValueSize + stageLookedSize*looked)
+// roomForCPUs enlarges these data: the object has one CPU's, and no room for what is known of connections.
+func roomForCPUs(spec *ebpf.MapSpec, possible int) {
+	spec.ValueSize = stageCPURoom(possible)*spec.ValueSize + stageLooked*stageLookedSize
 	spec.Contents = nil               // zeroes
 	spec.Key, spec.Value = nil, nil   // types of one CPU's
 	spec.Flags |= unix.BPF_F_MMAPABLE // it begins where a page does, so that what is aligned there is
@@ -353,27 +353,14 @@ func roomForCPUs(spec *ebpf.MapSpec, possible int, looked uint32) {
 // stageCPUMask is one less than the power of two that there may be CPUs, or more.
 func stageCPUMask(possible int) uint32 { return 1<<bits.Len(uint(possible-1)) - 1 }
 
-// stageCPURoom is how often the place of a CPU is there: for all of them, and for what they share.
-func stageCPURoom(possible int) uint32 { return stageCPUMask(possible) + 2 }
+// stageCPURoom is for how many CPUs there is room.
+func stageCPURoom(possible int) uint32 { return stageCPUMask(possible) + 1 }
 
 const (
+	stageLooked     = 1 << 14 // STAGE_LOOKED of bpf/stage_cpu.h
 	stageLookedSize = 16      // struct stage_looked
-	stageCPUMost    = 1 << 10 // more than struct stage_cpu is
-	mapValueMost    = 4 << 20 // before 6.0: what kmalloc gives
+	stageUntimedAt  = 128     // in struct stage_cpu
 )
-
-// stageLookedHere is stageLooked on this machine: the programs and their data must agree on it.
-func stageLookedHere() uint32 { return stageLooked(ebpf.MustPossibleCPU(), !kernelSince(6, 0)) }
-
-// stageLooked is how many connections a CPU remembers that it has looked at. limited: a map's value is no larger than
-// mapValueMost.
-func stageLooked(possible int, limited bool) uint32 {
-	looked := uint32(256)
-	for limited && looked > 16 && stageCPURoom(possible)*(stageCPUMost+stageLookedSize*looked) > mapValueMost {
-		looked /= 2
-	}
-	return looked
-}
 
 // cpuData is the memory of stageCPUs, without a copy of it. It keeps the map until it is closed: ebpf.Memory would do so
 // until the garbage is collected.
@@ -388,17 +375,17 @@ func mapCPUs(m *ebpf.Map) (*cpuData, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map %s: %w", stageCPUs, err)
 	}
-	return &cpuData{bytes: bytes, size: len(bytes) / int(stageCPURoom(ebpf.MustPossibleCPU()))}, nil
+	return &cpuData{bytes: bytes, size: (len(bytes) - stageLooked*stageLookedSize) / int(stageCPURoom(ebpf.MustPossibleCPU()))}, nil
 }
 
-// untimed is what a CPU's data begin with.
+// untimed is what a CPU has counted.
 func (d *cpuData) untimed(cpu int) (n wire.StageUntimed, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.bytes == nil {
 		return n, fmt.Errorf("read %s: %w", stageCPUs, os.ErrClosed)
 	}
-	_, err = binary.Decode(d.bytes[cpu*d.size:], binary.NativeEndian, &n)
+	_, err = binary.Decode(d.bytes[cpu*d.size+stageUntimedAt:], binary.NativeEndian, &n)
 	return n, err
 }
 
@@ -424,8 +411,8 @@ func (t *stageTable) readUntimed(losses *wire.StageLosses) error {
 		received, sent := &losses[wire.DirectionReceive], &losses[wire.DirectionTransmit]
 		received[wire.StageNICToTCP][wire.StageRate] += n.Received
 		received[wire.StageIP][wire.StageRate] += n.Received
-		received[wire.StageTCPToApp][wire.StageRate] += n.Read
-		received[wire.StageWait][wire.StageRate] += n.Waited
+		received[wire.StageTCPToApp][wire.StageRate] += n.Read + n.ReadAll
+		received[wire.StageWait][wire.StageRate] += n.Waited + n.ReadAll
 		sent[wire.StageSocket][wire.StageRate] += n.Offered
 		sent[wire.StageIP][wire.StageRate] += n.Queued
 		sent[wire.StageQdisc][wire.StageRate] += n.Driven

@@ -74,15 +74,13 @@ func TestStageMemoryIsBounded(t *testing.T) {
 }
 
 func TestWhatIsUnderWayOnEachCPUFitsIntoOneValueOfAMap(t *testing.T) {
-	for possible, looked := range map[int]uint32{1: 256, 512: 256, 513: 128, 1024: 128, 1025: 32, 4096: 16} {
+	const most = 4 << 20 // before 6.0: what kmalloc gives
+	for _, possible := range []int{1, 2, 64, 4096} {
 		spec, err := bpf.LoadShared()
 		require.NoError(t, err)
 		data := spec.Maps[stageCPUs]
-		assert.LessOrEqual(t, data.ValueSize, uint32(stageCPUMost))
-		roomForCPUs(data, possible, stageLooked(possible, true))
-		assert.LessOrEqual(t, data.ValueSize, uint32(mapValueMost), "%d CPUs", possible)
-		assert.Equal(t, looked, stageLooked(possible, true), "%d CPUs", possible)
-		assert.EqualValues(t, 256, stageLooked(possible, false))
+		roomForCPUs(data, possible)
+		assert.LessOrEqual(t, data.ValueSize, uint32(most), "%d CPUs", possible)
 	}
 }
 

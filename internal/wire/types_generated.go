@@ -464,11 +464,12 @@ type StageUntimed struct {
 	Queued    uint64
 	Driven    uint64
 	Waited    uint64
+	ReadAll   uint64
 	Netfilter [3]uint64
 }
 
 // StageUntimedSize is the size of struct stage_untimed in the kernel, in bytes.
-const StageUntimedSize = 72
+const StageUntimedSize = 80
 
 // TaskRecord is struct task_record of bpf/wire.h.
 type TaskRecord struct {
