@@ -82,6 +82,17 @@ static __always_inline bool probed(struct sock *sk)
 	return state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT;
 }
 
+/* What was noted as unread may have been read without that being noted (read_untimed): then what is read now is behind
+ * it. Where nothing is left in the queue of what was taken, only what comes unseen can be that late. */
+static __always_inline bool noted_was_read(struct sock *sk, struct conn *conn)
+{
+	struct sk_buff *first = sk->sk_receive_queue.next;
+	if ((void *)first == __builtin_preserve_access_index((void *)&sk->sk_receive_queue))
+		return !probed(sk);
+	struct tcp_skb_cb *cb = (struct tcp_skb_cb *)__builtin_preserve_access_index(&first->cb[0]);
+	return (__s32)(cb->seq - conn->arrived_sequence) > 0;
+}
+
 /* A reader has taken something, or looked. */
 static __always_inline void wait_was_read(void *ctx, struct sock *sk, struct conn *conn, struct stage_cpu *cpu,
 					  enum taken taken)
@@ -98,6 +109,8 @@ static __always_inline void wait_was_read(void *ctx, struct sock *sk, struct con
 	bool left = tp->rcv_nxt != tp->copied_seq;
 	if (left == first)
 		conn->left = left;
+	if (conn->unread == UNREAD_UNTIMED && noted_was_read(sk, conn))
+		conn->unread = 0;
 	if (conn->unread) {
 		read_waited(ctx, sk, conn, cpu);
 	} else if (stage_allowance && first && taken != TAKEN_UNCOPIED && conn->queued_ns && probed(sk)) {

@@ -163,27 +163,39 @@ func TestASlowReadIsToldOfWhetherItIsCountedOrNot(t *testing.T) {
 	t.Run("after others with splice", func(t *testing.T) { testSlowReads(t, false, 3, spliced) })
 }
 
-// A reader who takes a part at once and the rest later was not late, by what a wait is.
+// A reader who takes a part at once and the rest later was not late, by what a wait is. Nor was one who takes at once what
+// comes long after, where that is not seen to come: once its own end is closed.
 func TestWhatAPromptReaderLeavesIsNoSlowRead(t *testing.T) {
 	const late, connections, rounds = 80 * time.Millisecond, 128, 3
 	pairs, o := observeReads(t, connections, false, late/2)
 	heldUp := 0 // exchanges, by the machine: these may have been slow
+	exchange := func(p pair, packet []byte) {
+		began := time.Now()
+		_, err := p.client.Write(packet)
+		require.NoError(t, err)
+		read(t, p.server)
+		if time.Since(began) >= late/4 {
+			heldUp++
+		}
+	}
 	for range rounds {
 		for _, p := range pairs {
 			for _, packet := range [][]byte{{0}, {0}, {1, 2}} {
-				began := time.Now()
-				_, err := p.client.Write(packet)
-				require.NoError(t, err)
-				read(t, p.server)
-				if time.Since(began) >= late/4 {
-					heldUp++
-				}
+				exchange(p, packet)
 			}
 		}
 		time.Sleep(late)
 		for _, p := range pairs {
 			read(t, p.server)
 		}
+	}
+	for _, p := range pairs {
+		exchange(p, []byte{0})
+		require.NoError(t, p.server.CloseWrite())
+	}
+	time.Sleep(late)
+	for _, p := range pairs {
+		exchange(p, []byte{0})
 	}
 	o.stop()
 	t.Logf("%d exchanges were held up", heldUp)
