@@ -34,7 +34,7 @@ struct conn {
 	__u64 queued_ns;	/* and to TCP; 0: none did */
 	/* Written while the socket is locked only. */
 	__u64 unread : 4;      /* enum conn_unread */
-	__u64 spliced : 4;     /* not 0: of its latest 15 reads one did not copy */
+	__u64 spliced : 4;     /* not 0: of its latest 15 reads one did not copy, or there was none */
 	__u64 window_told : 7; /* bit per direction: that its window is closed */
 	__u64 left : 1;	       /* whoever read last did not take all that there was */
 	__u64 followed : 1;    /* a byte is followed until TCP has sent it (struct stage_socket) */
@@ -124,7 +124,9 @@ static __always_inline struct conn *conn_create(struct sock *sk, const bool type
 		if (empty && !bpf_map_update_elem(&conns_by_socket, &key, empty, BPF_ANY))
 			conn = bpf_map_lookup_elem(&conns_by_socket, &key);
 	}
-	if (!conn)
+	if (conn)
+		conn->spliced = 1;
+	else
 		stat_add(STAT_CONNS_FULL);
 	return conn;
 }

@@ -37,9 +37,9 @@ static __always_inline __u32 looked_enough(void)
  */
 static __always_inline bool segment_known(struct stage_cpu *cpu, struct sock *sk, struct sk_buff *skb)
 {
-	struct stage_looked *looked = looked_place(sk, true);
 	__u64 stamp = skb->tstamp;
-	if (!stage_spent(cpu) || looked->sk != sk || LOOKED_UNIT(stamp) - looked->when >= looked_enough() ||
+	__u32 when;
+	if (!stage_spent(cpu) || !is_looked(sk, &when) || LOOKED_UNIT(stamp) - when >= looked_enough() ||
 	    cpu->turn[DIRECTION_RECEIVE] == TIMED(skb) || cpu->latest_stamp - stamp >= stage_late(SLOW_STAGE))
 		return false;
 	cpu->turn[DIRECTION_RECEIVE] = NULL;
@@ -57,13 +57,8 @@ static __noinline int segment_came(struct stage_cpu *cpu, struct sock *sk, struc
 	if (!with_times_received || !conn || !segment_arrived(sk, skb, conn, &clock, timed) || !stage_allowance ||
 	    !skb->tstamp)
 		return 0;
-	struct stage_looked *looked = looked_place(sk, true);
 	__u64 since = conn->queued_ns < conn->heard_ns ? conn->queued_ns : conn->heard_ns;
-	looked->plain = sk->__sk_common.skc_hash;
-	if (!reader_is_done(cpu, sk, conn))
-		looked->plain = ~looked->plain;
-	looked->when = LOOKED_UNIT(skb->tstamp - (clock - since));
-	looked->sk = sk;
+	looked_now(sk, LOOKED_UNIT(skb->tstamp - (clock - since)), reader_is_done(cpu, sk, conn));
 	return 0;
 }
 
@@ -80,8 +75,11 @@ static __noinline int was_read(void *ctx, struct sock *sk, struct stage_cpu *cpu
 {
 	struct conn *conn = conn_lookup(sk, true);
 	enum taken taken = stage_taken(cpu, sk, ASKING_STAGES);
+	bool spliced = conn && conn->spliced;
 	if (with_stages_receive)
 		stage_was_read(cpu, sk, conn, taken);
+	if (with_stages_receive && conn && conn->unread == UNREAD_UNTIMED && noted_was_read(sk, conn, taken, spliced))
+		conn->unread = 0;
 	if (with_waits_read)
 		wait_was_read(ctx, sk, conn, cpu, taken);
 	if (with_stages_receive && with_waits_read && conn && reader_is_done(cpu, sk, conn))

@@ -24,8 +24,14 @@ volatile const __u64 stage_window_ns = 0;
  * stand beside it. */
 struct stage_looked {
 	struct sock *sk;
-	__u32 when;  /* LOOKED_UNIT of the clock that packets are stamped with */
-	__u32 plain; /* its socket's hash: its state tells its reader nothing (reader_is_done), else another number */
+	union {
+		struct {
+			__u32 when;  /* LOOKED_UNIT of the clock that packets are stamped with */
+			__u32 plain; /* its socket's hash: in its state is nothing for who reads from it or sends on it
+					(reader_is_done); what that hash is not: there may be */
+		};
+		__u64 both; /* as another's are not mixed with them */
+	};
 };
 
 /* How many of these there are, by their sockets' hash; and their size: the loader makes room. */
@@ -143,10 +149,30 @@ static __always_inline void reader_looks(struct sock *sk, const bool typed)
 		looked->plain = ~READ(typed, sk, __sk_common.skc_hash);
 }
 
-/* Is there nothing in it for those who read from it and send on it? */
-static __always_inline bool is_plain(struct stage_looked *looked, struct sock *sk)
+/* When it was looked at, if there is nothing in it for those who read from it and send on it; else false. */
+static __always_inline bool is_plain(struct sock *sk, __u32 *when)
 {
-	return looked->sk == sk && looked->plain == sk->__sk_common.skc_hash;
+	struct stage_looked *looked = looked_place(sk, true);
+	__u64 both = *(volatile __u64 *)&looked->both;
+	*when = both;
+	return looked->sk == sk && both >> 32 == sk->__sk_common.skc_hash;
+}
+
+/* When it was looked at; else false. */
+static __always_inline bool is_looked(struct sock *sk, __u32 *when)
+{
+	struct stage_looked *looked = looked_place(sk, true);
+	__u64 both = *(volatile __u64 *)&looked->both;
+	*when = both;
+	return looked->sk == sk && (__u32)((both >> 32 ^ sk->__sk_common.skc_hash) + 1) < 2;
+}
+
+static __always_inline void looked_now(struct sock *sk, __u32 when, bool plain)
+{
+	struct stage_looked *looked = looked_place(sk, true);
+	__u32 hash = sk->__sk_common.skc_hash;
+	looked->both = (__u64)(plain ? hash : ~hash) << 32 | when;
+	looked->sk = sk;
 }
 
 /* Its reader need not, until something changes. */

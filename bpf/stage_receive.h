@@ -133,7 +133,7 @@ static __noinline int stage_took_first(struct sock *sk)
 	struct conn *conn = conn_lookup(sk, true);
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	struct sk_buff *first = sk->sk_receive_queue.next;
-	if (!tp || (conn && conn->spliced) ||
+	if (!tp || (conn && conn->spliced > 1) ||
 	    (void *)first == __builtin_preserve_access_index((void *)&sk->sk_receive_queue))
 		return false;
 	struct tcp_skb_cb *cb = (struct tcp_skb_cb *)__builtin_preserve_access_index(&first->cb[0]);

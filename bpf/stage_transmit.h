@@ -79,7 +79,8 @@ static __noinline int offer_typed(struct stage_cpu *cpu, struct sock *sk, bool a
 static __always_inline bool offered_untimed(struct sock *sk)
 {
 	struct stage_cpu *cpu = this_cpu();
-	if (!stage_spent(cpu) || !is_plain(looked_place(sk, true), sk))
+	__u32 when;
+	if (!stage_spent(cpu) || !is_plain(sk, &when))
 		return false;
 	cpu->sender = sk;
 	stage_untimed_alone(&cpu->untimed.offered);

@@ -82,10 +82,13 @@ static __always_inline bool probed(struct sock *sk)
 	return state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT;
 }
 
-/* What was noted as unread may have been read without that being noted (read_untimed): then what is read now is behind
- * it. Where nothing is left in the queue of what was taken, only what comes unseen can be that late. */
-static __always_inline bool noted_was_read(struct sock *sk, struct conn *conn)
+/* What was noted as unread may have been read without that being noted (read_untimed), by who copied: then what is read
+ * now is behind it. Where nothing of it was copied that cannot be seen: but whoever has spliced before has had all that
+ * he read noted. `spliced`: he had. */
+static __always_inline bool noted_was_read(struct sock *sk, struct conn *conn, enum taken taken, bool spliced)
 {
+	if (taken == TAKEN_UNCOPIED)
+		return !spliced;
 	struct sk_buff *first = sk->sk_receive_queue.next;
 	if ((void *)first == __builtin_preserve_access_index((void *)&sk->sk_receive_queue))
 		return !probed(sk);
@@ -109,8 +112,6 @@ static __always_inline void wait_was_read(void *ctx, struct sock *sk, struct con
 	bool left = tp->rcv_nxt != tp->copied_seq;
 	if (left == first)
 		conn->left = left;
-	if (conn->unread == UNREAD_UNTIMED && noted_was_read(sk, conn))
-		conn->unread = 0;
 	if (conn->unread) {
 		read_waited(ctx, sk, conn, cpu);
 	} else if (stage_allowance && first && taken != TAKEN_UNCOPIED && conn->queued_ns && probed(sk)) {
@@ -174,12 +175,12 @@ static __always_inline bool reader_is_done(struct stage_cpu *cpu, struct sock *s
 static __always_inline bool read_untimed(struct stage_cpu *cpu, struct sock *sk)
 {
 	struct sk_buff *first = sk->sk_receive_queue.next;
-	struct stage_looked *looked = looked_place(sk, true);
 	/* Its window has been closed for no longer than data have been there. */
 	const __u64 reads = stage_late(SLOW_READ), windows = stage_late(SLOW_WINDOW),
 		    late = reads < windows ? reads : windows;
-	if (cpu->copied[ASKING_STAGES] != first || !is_plain(looked, sk) || !probed(sk) ||
-	    LOOKED_UNIT(cpu->latest_stamp) - looked->when >= LOOKED_UNIT(late))
+	__u32 when;
+	if (!stage_spent(cpu) || cpu->copied[ASKING_STAGES] != first || !is_plain(sk, &when) || !probed(sk) ||
+	    LOOKED_UNIT(cpu->latest_stamp) - when >= LOOKED_UNIT(late))
 		return false;
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
 	if (!tp || tp->rcv_nxt != tp->copied_seq)

@@ -161,10 +161,13 @@ func TestASlowReadIsToldOfWhetherItIsCountedOrNot(t *testing.T) {
 	t.Run("without", func(t *testing.T) { testSlowReads(t, false, 0, read) })
 	t.Run("after others", func(t *testing.T) { testSlowReads(t, false, 3, read) })
 	t.Run("after others with splice", func(t *testing.T) { testSlowReads(t, false, 3, spliced) })
+	t.Run("with splice of whole packets", func(t *testing.T) {
+		testSlowReads(t, false, 0, func(t *testing.T, conn *net.TCPConn) { splice(t, conn, 2, false) })
+	})
 }
 
 // A reader who takes a part at once and the rest later was not late, by what a wait is. Nor was one who takes at once what
-// comes long after, where that is not seen to come: once its own end is closed.
+// comes long after, where that is not seen to come: once its own end is closed. Nor who looks long after, and finds nothing.
 func TestWhatAPromptReaderLeavesIsNoSlowRead(t *testing.T) {
 	const late, connections, rounds = 80 * time.Millisecond, 128, 3
 	pairs, o := observeReads(t, connections, false, late/2)
@@ -191,6 +194,10 @@ func TestWhatAPromptReaderLeavesIsNoSlowRead(t *testing.T) {
 	}
 	for _, p := range pairs {
 		exchange(p, []byte{0})
+	}
+	time.Sleep(late)
+	for _, p := range pairs {
+		splice(t, p.server, 1, false)
 		require.NoError(t, p.server.CloseWrite())
 	}
 	time.Sleep(late)
@@ -226,20 +233,27 @@ func read(t *testing.T, conn *net.TCPConn) {
 // spliced reads a byte by moving it into a pipe.
 func spliced(t *testing.T, conn *net.TCPConn) {
 	t.Helper()
+	require.EqualValues(t, 1, splice(t, conn, 1, true))
+}
+
+// splice moves what there is into a pipe, up to so many bytes, or waits for some.
+func splice(t *testing.T, conn *net.TCPConn, bytes int, waits bool) (moved int64) {
+	t.Helper()
 	var pipe [2]int
 	require.NoError(t, unix.Pipe(pipe[:]))
 	defer unix.Close(pipe[0])
 	defer unix.Close(pipe[1])
 	raw, err := conn.SyscallConn()
 	require.NoError(t, err)
-	var moved int64
 	var failed error
-	require.NoError(t, raw.Read(func(fd uintptr) bool {
-		moved, failed = unix.Splice(int(fd), nil, pipe[1], nil, 1, unix.SPLICE_F_NONBLOCK)
-		return failed != unix.EAGAIN
+	require.NoError(t, raw.Read(func(fd uintptr) (done bool) {
+		moved, failed = unix.Splice(int(fd), nil, pipe[1], nil, bytes, unix.SPLICE_F_NONBLOCK)
+		return failed != unix.EAGAIN || !waits
 	}))
-	require.NoError(t, failed)
-	require.EqualValues(t, 1, moved)
+	if failed != unix.EAGAIN {
+		require.NoError(t, failed)
+	}
+	return moved
 }
 
 // testSlowReads has each connection's reader be late, right after it has not been `before` times.
