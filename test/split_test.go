@@ -120,7 +120,11 @@ func assertSlowRead(t *testing.T, o *observer, span ptrace.Span) {
 		assert.Equal(t, span.TraceID(), event.TraceID())
 		took, ok := event.Attributes().Get("network.slow.duration")
 		require.True(t, ok)
-		assert.InDelta(t, waited.Seconds(), took.Double(), 0.01)
+		within := 0.01
+		if inLab() { // an emulated machine may be taken away between the two
+			within = 0.03
+		}
+		assert.InDelta(t, waited.Seconds(), took.Double(), within)
 		return
 	}
 	assert.Failf(t, "no slow read", "of %v, which waited %s", span.Attributes().AsRaw(), waited)
